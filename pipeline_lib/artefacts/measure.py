@@ -1,0 +1,56 @@
+"""What a stage cost, measured by the stage itself."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline_lib.artefacts.atomic import write_json
+
+
+@dataclass
+class StageRecord:
+    """Cost and place of one run of a stage. Peak memory is the largest single process: this one or one of its children."""
+
+    stage: str
+    started: str
+    wall_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    host: str = ""
+    processor: str = ""
+    python: str = ""
+
+
+@contextmanager
+def measured(stage: str, path: Path) -> Iterator[StageRecord]:
+    """Measure the block and, if it succeeds, write the record to `path`."""
+    record = StageRecord(stage, datetime.now(UTC).isoformat(timespec="seconds"))
+    start = time.perf_counter()
+    yield record
+    record.wall_s = round(time.perf_counter() - start, 3)
+    record.peak_memory_mb = round(_peak_memory_kb() / 1024, 1)
+    record.host, record.processor, record.python = socket.gethostname(), _processor(), sys.version.split()[0]
+    write_json(path, asdict(record))
+
+
+def _peak_memory_kb() -> int:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, children)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} threads" if names else platform.processor()

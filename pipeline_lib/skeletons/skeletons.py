@@ -1,0 +1,62 @@
+"""The skeletons of a volume as three arrays, and their file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_lib.artefacts import replacing
+from pipeline_lib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Skeletons:
+    """All skeletons of a volume.
+
+    node_positions_nm: (N, 3) float64 zyx, from the volume's first voxel corner.
+    node_skeleton_ids: (N,) int64; 0 means "no neuron": such nodes count nowhere.
+    edges: (M, 2) int64 indices of nodes. Both ends belong to one skeleton in sound data; this is not required here.
+    """
+
+    node_positions_nm: np.ndarray
+    node_skeleton_ids: np.ndarray
+    edges: np.ndarray
+
+    def __post_init__(self) -> None:
+        positions = np.asarray(self.node_positions_nm, np.float64).reshape(-1, 3)
+        ids = np.asarray(self.node_skeleton_ids, np.int64).reshape(-1)
+        edges = np.asarray(self.edges, np.int64).reshape(-1, 2)
+        if len(positions) != len(ids):
+            raise ValueError(f"{len(positions)} node positions but {len(ids)} skeleton ids")
+        if not np.all(np.isfinite(positions)):
+            raise ValueError("a node position is not finite")
+        if edges.size and (edges.min() < 0 or edges.max() >= len(ids)):
+            raise ValueError(f"an edge names node {edges.min()} or {edges.max()}, but there are nodes 0 to {len(ids) - 1}")
+        for name, array in (("node_positions_nm", positions), ("node_skeleton_ids", ids), ("edges", edges)):
+            object.__setattr__(self, name, array)
+
+    @property
+    def edge_lengths_nm(self) -> np.ndarray:
+        """(M,) Euclidean lengths."""
+        a, b = self.edges.T
+        return np.asarray(np.linalg.norm(self.node_positions_nm[a] - self.node_positions_nm[b], axis=1))
+
+
+def save_skeletons(path: Path, skeletons: Skeletons) -> None:
+    with replacing(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(
+            file,
+            node_positions_nm=skeletons.node_positions_nm,
+            node_skeleton_ids=skeletons.node_skeleton_ids,
+            edges=skeletons.edges,
+        )
+
+
+def load_skeletons(path: Path) -> Skeletons:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Skeletons(arrays["node_positions_nm"], arrays["node_skeleton_ids"], arrays["edges"])
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"cannot read the skeletons {path}: {error}") from error
