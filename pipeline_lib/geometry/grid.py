@@ -26,8 +26,8 @@ class Block:
 class BlockGrid:
     """Blocks of `block_vox` that tile a volume without overlap, numbered in scan order; the last of an axis is cut off.
 
-        |<- halo ->|<---- write_box ---->|<- halo ->|        the halo ends at the surface of the volume
-        |<--------------- read_box ---------------->|
+    |<- halo ->|<---- write_box ---->|<- halo ->|        the halo ends at the surface of the volume
+    |<--------------- read_box ---------------->|
     """
 
     shape_vox: Triple

@@ -1,0 +1,25 @@
+# make demo: the whole way on synthetic volumes. make test: the tests. Both install into .venv first.
+PYTHON ?= python3.11
+VENV := .venv
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test lint
+
+demo: $(INSTALLED)
+	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
+
+test: $(INSTALLED)
+	$(VENV)/bin/pytest
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy pipeline_lib
+	$(VENV)/bin/snakefmt --check workflow
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" snakemake --lint --configfile config/demo.yaml
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -r requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,15 @@
+"""How good a segmentation is: against skeletons, against dense labels, and where it is worst."""
+
+from pipeline_lib.metrics.label_scores import LabelScores, score_labels
+from pipeline_lib.metrics.skeleton_scores import REPORTED_TOLERANCES, SkeletonScores, score_skeletons
+from pipeline_lib.metrics.worst_errors import SkeletonError, worst_errors
+
+__all__ = [
+    "REPORTED_TOLERANCES",
+    "LabelScores",
+    "SkeletonError",
+    "SkeletonScores",
+    "score_labels",
+    "score_skeletons",
+    "worst_errors",
+]

@@ -1,0 +1,205 @@
+"""Run lengths, splits and mergers of a segmentation, measured on skeletons of the true neurons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.metrics.contingency import Contingency, tabulate
+from pipeline_lib.skeletons import Skeletons
+
+REPORTED_TOLERANCES = (0, 5, 20, 50, 100, math.inf)
+
+
+@dataclass(frozen=True)
+class SkeletonScores:
+    """Scores of a segmentation on skeletons; lengths in nm, VOI in bits. Nodes of skeleton 0 count nowhere.
+
+    An edge of a skeleton is right for the segment of its two nodes, unless one of them lies in background (omitted), they lie
+    in two segments (split), or the segment merges skeletons (merged: see `score_skeletons`).
+
+    erl_nm: expected run length: the length of right edges around a random point, in its segment. max_erl_nm: that of a
+    perfect segmentation. nerl: their ratio, at `merge_tolerance` nodes; NERLs of two tolerances cannot be compared.
+    nerl_by_tolerance: for each of REPORTED_TOLERANCES, keyed "0", "5", .. "inf"; "inf" is the ceiling if no merger existed.
+    voi_split, voi_merge, rand_split, rand_merge: over nodes, predicted 0 counting as one more segment.
+    n_splits: split edges. n_mergers: memberships (segment, skeleton) of merging segments, background among them;
+    n_non0_mergers without it. n_nodes, background_fraction: nodes, and the part of them in background.
+
+    Of each skeleton, in the order of skeleton_ids (S,): skeleton_length_nm; skeleton_erl_nm, its own expected run length, so
+    that erl_nm is their mean weighted by length; skeleton_n_splits; skeleton_is_merged, by a segment other than background.
+    mergers: (n_mergers, 2) the memberships: segment id, skeleton id.
+    """
+
+    nerl: float
+    erl_nm: float
+    max_erl_nm: float
+    merge_tolerance: float
+    nerl_by_tolerance: dict[str, float]
+    voi_split: float
+    voi_merge: float
+    rand_split: float
+    rand_merge: float
+    n_splits: int
+    n_mergers: int
+    n_non0_mergers: int
+    n_skeletons: int
+    n_nodes: int
+    background_fraction: float
+    skeleton_ids: np.ndarray
+    skeleton_length_nm: np.ndarray
+    skeleton_erl_nm: np.ndarray
+    skeleton_n_splits: np.ndarray
+    skeleton_is_merged: np.ndarray
+    mergers: np.ndarray
+
+    def nerl_ci95(self, *, n_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """95 % interval of the NERL: percentiles over skeletons drawn with replacement, each with the errors it has now."""
+        draws = np.random.default_rng(seed).integers(self.n_skeletons, size=(n_resamples, self.n_skeletons))
+        found = (self.skeleton_length_nm * self.skeleton_erl_nm)[draws].sum(axis=1)
+        perfect = np.square(self.skeleton_length_nm)[draws].sum(axis=1)
+        low, high = np.percentile(found[perfect > 0] / perfect[perfect > 0], [2.5, 97.5])
+        return float(low), float(high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, as under "skeletons" in metrics.json; an infinite tolerance is written "inf"."""
+        return {
+            "nerl": self.nerl,
+            "nerl_ci95": list(self.nerl_ci95()),
+            "merge_tolerance": "inf" if math.isinf(self.merge_tolerance) else self.merge_tolerance,
+            "nerl_by_tolerance": dict(self.nerl_by_tolerance),
+            "erl_nm": self.erl_nm,
+            "max_erl_nm": self.max_erl_nm,
+            "voi_split": self.voi_split,
+            "voi_merge": self.voi_merge,
+            "rand_split": self.rand_split,
+            "rand_merge": self.rand_merge,
+            "n_splits": self.n_splits,
+            "n_mergers": self.n_mergers,
+            "n_non0_mergers": self.n_non0_mergers,
+            "n_skeletons": self.n_skeletons,
+            "n_nodes": self.n_nodes,
+            "background_fraction": self.background_fraction,
+        }
+
+
+def tolerance_key(tolerance: float) -> str:
+    return "inf" if math.isinf(tolerance) else f"{tolerance:g}"
+
+
+def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_tolerance: float = 0) -> SkeletonScores:
+    """Scores of the segments found at the nodes of `skeletons`.
+
+    node_segments: (N,) segment id of each node, 0 = background. merge_tolerance: before it is decided which segments merge,
+    every pair of a skeleton and a segment that share at most so many nodes is set aside; an edge inside a merging segment is
+    then merged only if its skeleton keeps a pair with some merging segment. An edge belongs to the skeleton of its first node.
+    ERL: Januszewski et al. 2018 (doi:10.1038/s41592-018-0049-4); rules of funlib.evaluate and, for the tolerance, of BANIS.
+    Raises ValueError for a wrong number of segments or a negative tolerance, UserError where the skeletons have no length.
+    """
+    if not merge_tolerance >= 0:
+        raise ValueError(f"merge_tolerance must be >= 0, got {merge_tolerance}")
+    runs = measure_runs(skeletons, node_segments)
+    table, length_nm = runs.table, runs.skeleton_length_nm
+    max_erl_nm = float(np.sum(length_nm**2) / length_nm.sum())
+    nerl_by_tolerance = {}
+    for tolerance in REPORTED_TOLERANCES:
+        erl_nm = float(np.sum(length_nm * runs.skeleton_erl_nm(tolerance)) / length_nm.sum())
+        nerl_by_tolerance[tolerance_key(tolerance)] = erl_nm / max_erl_nm
+    skeleton_erl_nm = runs.skeleton_erl_nm(merge_tolerance)
+    erl_nm = float(np.sum(length_nm * skeleton_erl_nm) / length_nm.sum())
+    merging = runs.merging_pairs(merge_tolerance)
+    mergers = np.stack([table.predicted_ids[table.predicted_index], table.truth_ids[table.truth_index]], axis=1)[merging]
+    voi_split, voi_merge = table.variation_of_information()
+    both, same_skeleton, same_segment = table.pair_counts()
+    n_nodes = int(table.counts.sum())
+    return SkeletonScores(
+        nerl=erl_nm / max_erl_nm,
+        erl_nm=erl_nm,
+        max_erl_nm=max_erl_nm,
+        merge_tolerance=merge_tolerance,
+        nerl_by_tolerance=nerl_by_tolerance,
+        voi_split=voi_split,
+        voi_merge=voi_merge,
+        rand_split=both / same_skeleton,
+        rand_merge=both / same_segment,
+        n_splits=len(runs.split_edges),
+        n_mergers=len(mergers),
+        n_non0_mergers=int(np.count_nonzero(mergers[:, 0])),
+        n_skeletons=len(table.truth_ids),
+        n_nodes=n_nodes,
+        background_fraction=float(table.counts[runs.in_background].sum() / n_nodes),
+        skeleton_ids=table.truth_ids,
+        skeleton_length_nm=length_nm,
+        skeleton_erl_nm=skeleton_erl_nm,
+        skeleton_n_splits=np.bincount(runs.split_skeletons, minlength=len(table.truth_ids)),
+        skeleton_is_merged=np.isin(table.truth_ids, mergers[mergers[:, 0] != 0, 1]),
+        mergers=mergers,
+    )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Every pair of a skeleton and a segment that share nodes, with the skeleton's run length inside the segment.
+
+    table: the K pairs and their numbers of nodes. length_nm: (K,) summed length of the edges with both ends in the pair; 0 in
+    background. skeleton_length_nm: (S,) of all edges. split_edges: (n_splits,) their indices in Skeletons.edges;
+    split_skeletons: (n_splits,) place in table.truth_ids of the skeleton of each.
+    """
+
+    table: Contingency
+    length_nm: np.ndarray
+    skeleton_length_nm: np.ndarray
+    split_edges: np.ndarray
+    split_skeletons: np.ndarray
+
+    @property
+    def in_background(self) -> np.ndarray:
+        """(K,) bool."""
+        return np.asarray(self.table.predicted_ids[self.table.predicted_index] == 0)
+
+    def merging_pairs(self, tolerance: float) -> np.ndarray:
+        """(K,) bool: pairs of more than `tolerance` nodes whose segment has two such pairs or more."""
+        kept = self.table.counts > tolerance
+        n_skeletons = np.bincount(self.table.predicted_index[kept], minlength=len(self.table.predicted_ids))
+        return np.asarray(kept & (n_skeletons > 1)[self.table.predicted_index])
+
+    def skeleton_erl_nm(self, tolerance: float) -> np.ndarray:
+        """(S,) expected run length of each skeleton by itself; 0 for one without length."""
+        table, n = self.table, len(self.table.truth_ids)
+        merging = self.merging_pairs(tolerance)
+        segment_merges = np.isin(np.arange(len(table.predicted_ids)), table.predicted_index[merging])
+        skeleton_merged = np.isin(np.arange(n), table.truth_index[merging])
+        right = ~(segment_merges[table.predicted_index] & skeleton_merged[table.truth_index])
+        squares = np.bincount(table.truth_index, self.length_nm**2 * right, n)
+        return np.divide(squares, self.skeleton_length_nm, out=np.zeros(n), where=self.skeleton_length_nm > 0)
+
+
+def measure_runs(skeletons: Skeletons, node_segments: np.ndarray) -> Runs:
+    """The run lengths from which scores and errors follow; see score_skeletons for arguments and errors."""
+    node_segments = np.asarray(node_segments)
+    node_ids = skeletons.node_skeleton_ids
+    if node_segments.shape != node_ids.shape:
+        raise ValueError(f"{len(node_ids)} nodes but segments of shape {node_segments.shape}")
+    scored = node_ids != 0
+    table = tabulate(node_ids[scored], node_segments[scored])
+    a, b = skeletons.edges.T
+    used = np.flatnonzero(scored[a] & scored[b])
+    a, b, edge_length_nm = a[used], b[used], skeletons.edge_lengths_nm[used]
+    skeleton = np.searchsorted(table.truth_ids, node_ids[a])
+    skeleton_length_nm = np.bincount(skeleton, edge_length_nm, len(table.truth_ids))
+    if not skeleton_length_nm.sum() > 0:
+        raise UserError(
+            f"no run length to score: the {len(table.truth_ids)} skeletons have {len(used)} edges of 0 nm in all; "
+            "give skeletons with edges inside this volume"
+        )
+    present = (node_segments[a] != 0) & (node_segments[b] != 0)
+    same = node_segments[a] == node_segments[b]
+    inside = present & same
+    n_segments = len(table.predicted_ids)
+    cells = table.truth_index * n_segments + table.predicted_index
+    edge_cells = skeleton[inside] * n_segments + np.searchsorted(table.predicted_ids, node_segments[a[inside]])
+    length_nm = np.bincount(np.searchsorted(cells, edge_cells), edge_length_nm[inside], len(cells))
+    return Runs(table, length_nm, skeleton_length_nm, used[present & ~same], skeleton[present & ~same])

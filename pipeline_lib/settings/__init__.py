@@ -1,0 +1,6 @@
+"""Typed settings: one model owns names, types, ranges, units and all defaults. Imports no torch and no storage."""
+
+from pipeline_lib.settings.load import load_project, parse_project
+from pipeline_lib.settings.project import Project
+
+__all__ = ["Project", "load_project", "parse_project"]

@@ -1,0 +1,62 @@
+"""Names of results that follow from their content: readable, plus eight hex digits of a digest.
+
+Two runs that agree on everything that decides a result share it; a change gives a new name and leaves the old result alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pipeline_lib.settings.project import Project
+from pipeline_lib.settings.stages import import_stage, predict_stage, science, train_stage
+
+# Raise a stage's number when it computes other results from the same settings.
+ALGORITHM_VERSIONS = {"import": 1, "train": 1, "predict": 1, "sweep": 1, "segment": 1, "evaluate": 1}
+
+
+def digest(*parts: Any) -> str:
+    """Eight hex digits of plain JSON values; equal values give equal digits whatever the order of keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def volume_id(project: Project, name: str) -> str:
+    """Covers the source and its reading, not the split."""
+    return f"{name}-{digest(ALGORITHM_VERSIONS['import'], science(import_stage(project, name)))}"
+
+
+def model_id(project: Project) -> str:
+    """Covers all that training reads, val volumes too: their loss chooses the checkpoint."""
+    train = [volume_id(project, name) for name in project.volumes_of("train")]
+    val = [volume_id(project, name) for name in project.volumes_of("val")]
+    return f"{project.network.name}-{digest(ALGORITHM_VERSIONS['train'], train, val, science(train_stage(project)))}"
+
+
+def prediction_id(project: Project) -> str:
+    checkpoint = project.inference.checkpoint
+    return f"{checkpoint}-{digest(ALGORITHM_VERSIONS['predict'], model_id(project), science(predict_stage(project)))}"
+
+
+def sweep_id(project: Project) -> str:
+    """Covers what decides the choice of the threshold, the val volumes among it."""
+    val = [volume_id(project, name) for name in project.volumes_of("val")]
+    method = {k: v for k, v in science(project.segmentation).items() if k != "threshold"}
+    scores = {"sweep": science(project.sweep), "merge_tolerance": project.evaluation.merge_tolerance}
+    metrics = [project.evaluation.skeleton_metrics, project.evaluation.voxel_metrics]
+    parts = [ALGORITHM_VERSIONS["sweep"], prediction_id(project), val, method, scores, metrics]
+    return f"{project.segmentation.method}-{digest(*parts)}"
+
+
+def segmentation_id(project: Project) -> str:
+    """Covers the sweep that chooses the threshold, or the threshold that is given."""
+    given = project.segmentation.threshold
+    source = sweep_id(project) if given is None else prediction_id(project)
+    name = "chosen" if given is None else f"t{given:g}"
+    return f"{name}-{digest(ALGORITHM_VERSIONS['segment'], source, science(project.segmentation))}"
+
+
+def evaluation_id(project: Project) -> str:
+    parts = [ALGORITHM_VERSIONS["evaluate"], segmentation_id(project), science(project.evaluation), project.seed]
+    return f"{segmentation_id(project)}-{digest(*parts)}"

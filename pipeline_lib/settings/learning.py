@@ -1,0 +1,89 @@
+"""What a network learns, from which patches, and for how long."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from pipeline_lib.settings.base import Settings, setting
+from pipeline_lib.settings.volumes import PositiveTriple
+
+Offset = tuple[int, int, int]
+
+
+class TargetSettings(Settings):
+    """Affinities to predict."""
+
+    offsets_vox: tuple[Offset, ...] = setting(
+        ((1, 0, 0), (0, 1, 0), (0, 0, 1), (5, 0, 0), (0, 5, 0), (0, 0, 5)),
+        "One channel per offset z, y, x; the first three are the direct neighbours, which agglomeration joins.",
+    )
+    erode_labels_vox: int = setting(
+        1,
+        "Voxels nearer than this to another neuron count as background in training; thick borders prevent mergers.",
+        ge=0,
+        le=5,
+    )
+
+    @field_validator("offsets_vox")
+    @classmethod
+    def _nearest_first(cls, offsets: tuple[Offset, ...]) -> tuple[Offset, ...]:
+        if offsets[:3] != ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+            raise ValueError(f"the first three offsets must be [1,0,0], [0,1,0], [0,0,1], got {[list(o) for o in offsets[:3]]}")
+        if len(set(offsets)) < len(offsets) or (0, 0, 0) in offsets:
+            raise ValueError("offsets must differ from each other and from [0,0,0]")
+        return offsets
+
+    @property
+    def reach_vox(self) -> Offset:
+        """The longest offset along each axis: what a training crop needs beyond its patch."""
+        z, y, x = (max(abs(o[axis]) for o in self.offsets_vox) for axis in range(3))
+        return z, y, x
+
+
+class AugmentSettings(Settings):
+    """Random changes of training patches; image and labels move together."""
+
+    flips: bool = setting(True, "Mirror along each axis with probability one half.")
+    rotations: bool = setting(True, "Quarter turns in every plane whose two voxel sizes and patch sizes are equal.")
+    contrast: float = setting(0.2, "Image times a factor within 1 -+ this.", ge=0, le=1)
+    brightness: float = setting(0.15, "Image plus a value within -+ this (image in 0 to 1).", ge=0, le=1)
+    gamma: float = setting(0.5, "Image to the power 2^u, u within -+ this.", ge=0, le=2)
+    noise: float = setting(0.05, "Largest standard deviation of added Gaussian noise.", ge=0, le=1)
+    blur_vox: float = setting(0.0, "Largest standard deviation of Gaussian blur, with probability one quarter.", ge=0, le=5)
+    sections: float = setting(0.02, "Probability of a section to be darkened, brightened or blanked.", ge=0, le=1)
+
+
+class BCELoss(Settings):
+    """Mean binary cross-entropy with logits over all valid entries of all channels pooled."""
+
+    name: Literal["bce"] = "bce"
+
+
+class TrainingSettings(Settings):
+    """Steps of AdamW with a cosine schedule."""
+
+    patch_vox: PositiveTriple = setting((64, 64, 64), "Size of a training patch z, y, x.")
+    batch_size: int = setting(1, "Patches per step.", gt=0)
+    steps: int = setting(5000, "Optimizer steps in all.", gt=0)
+    segment_steps: int | None = setting(
+        None, "Steps per segment of training, each a job that continues the one before; default: all."
+    )
+    learning_rate: float = setting(2e-3, "Peak learning rate.", gt=0)
+    warmup_steps: int = setting(100, "Steps of linear warm-up.", ge=0)
+    weight_decay: float = setting(1e-2, "AdamW's weight decay.", ge=0)
+    gradient_clip: float = setting(1.0, "Largest norm of the gradient.", gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "`auto` probes both once and takes the faster one.")
+    validate_every_steps: int = setting(500, "Validation loss and pictures every so many steps.", gt=0)
+    validation_patches: int = setting(8, "Fixed patches of the val volumes that the validation loss is taken over.", gt=0)
+    launcher: Literal["inline"] = setting("inline", "Where training runs: in the rule's own process.", execution=True)
+    workers: int = setting(1, "Processes that read and augment patches; 0 reads in the training process.", ge=0, execution=True)
+    log_every_steps: int = setting(20, "Steps between two entries of the log.", gt=0, execution=True)
+    save_every_s: float = setting(60.0, "Seconds between two saves of the state that survives a kill.", gt=0, execution=True)
+
+    @property
+    def segment_ends(self) -> tuple[int, ...]:
+        """The step at which each segment of training ends."""
+        length = self.segment_steps or self.steps
+        return (*range(length, self.steps, length), self.steps)

@@ -1,0 +1,72 @@
+"""From a trained network to a scored segmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import field_validator, model_validator
+
+from pipeline_lib.settings.base import Settings, setting
+from pipeline_lib.settings.volumes import PositiveTriple
+
+
+class InferenceSettings(Settings):
+    """Blockwise prediction of blended, overlapping patches."""
+
+    checkpoint: Literal["best", "last"] = setting("best", "Which segment's network: lowest validation loss, or the last one.")
+    patch_vox: PositiveTriple | None = setting(None, "Size of a patch z, y, x; default: as in training.")
+    logit_scale: float = setting(0.2, "Affinity = sigmoid(scale * logit); keeps confident values apart in 8 bits.", gt=0)
+    test_time_flips: bool = setting(False, "Mean over the eight mirror images of each patch.")
+    block_vox: PositiveTriple = setting((128, 512, 512), "Voxels held in memory at once and written together.", execution=True)
+
+    @field_validator("block_vox")
+    @classmethod
+    def _whole_shards(cls, block: tuple[int, int, int]) -> tuple[int, int, int]:
+        if any(b % SHARD_VOX[axis] for axis, b in enumerate(block)):
+            raise ValueError(f"block_vox must be a multiple of the shard {list(SHARD_VOX)}, got {list(block)}")
+        return block
+
+
+SHARD_VOX = (128, 128, 128)
+CHUNK_VOX = (64, 64, 64)
+
+
+class SegmentationSettings(Settings):
+    """Connected components of affinities above a threshold."""
+
+    method: Literal["components"] = "components"
+    threshold: Annotated[float, setting(ge=0, lt=1)] | None = setting(
+        None, "Affinity threshold; default: chosen on the val volumes."
+    )
+    min_size_vox: int = setting(0, "Smaller segments become background.", ge=0)
+    grow_vox: int = setting(0, "Segments then grow into background by so many steps, which gives eroded borders back.", ge=0)
+
+
+class SweepSettings(Settings):
+    """The thresholds that are tried on the val volumes, and by what one is chosen."""
+
+    thresholds: tuple[Annotated[float, setting(ge=0, lt=1)], ...] = setting(
+        (0.4502, 0.5, 0.5498, 0.5987, 0.6457, 0.69, 0.7311, 0.7685, 0.8022, 0.832, 0.8581, 0.8808, 0.9002),
+        "Affinity thresholds to try.",
+        min_length=1,
+    )
+    choose_by: Literal["nerl", "voi_skeletons", "voi_voxels"] = setting(
+        "nerl", "Best is the highest NERL, or the lowest sum of VOI split and merge at skeleton nodes or in voxels."
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> SweepSettings:
+        if list(self.thresholds) != sorted(set(self.thresholds)):
+            raise ValueError("thresholds must rise")
+        return self
+
+
+class EvaluationSettings(Settings):
+    """Scores of a segmentation."""
+
+    merge_tolerance: int = setting(0, "Nodes of another skeleton in a segment up to which it is not counted as a merger.", ge=0)
+    skeleton_metrics: bool | None = setting(
+        None, "NERL and VOI at skeleton nodes; default: wherever there are skeletons or labels."
+    )
+    voxel_metrics: bool | None = setting(None, "VOI and Rand error in voxels; default: wherever there are labels.")
+    worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)

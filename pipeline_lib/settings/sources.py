@@ -1,0 +1,54 @@
+"""The files that a volume is imported from, checked before any job starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.settings.project import Project
+from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SourceArray, SyntheticVolume
+
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+
+
+def check_sources(project: Project) -> None:
+    """UserError that names the first source that is not there, or a results folder that cannot be written."""
+    for name, volume in project.volumes.items():
+        for path in _paths(volume):
+            if not path.exists():
+                raise UserError(f"volumes.{name}: {path} does not exist (paths start at the working directory, {Path.cwd()})")
+    nearest = Path(project.results).absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"results: {nearest} is not a folder that can be written; give another one as `results`")
+
+
+def source_files(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[str]:
+    """Files whose change means that the volume must be imported again: for a zarr folder its metadata."""
+    return [str(file) for path in _paths(volume) for file in _changing(path)]
+
+
+def _paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
+    if isinstance(volume, SyntheticVolume):
+        return []
+    if isinstance(volume, NISBVolume):
+        folder = Path(volume.path)
+        return [folder / "data.zarr" / "img", folder / "data.zarr" / "seg", folder / "skeleton.pkl"]
+    arrays = [source for source in (volume.image, volume.labels, volume.mask) if source is not None]
+    paths = [_array_path(source) for source in arrays]
+    if volume.skeletons is not None:
+        paths.append(Path(volume.skeletons))
+    return list(dict.fromkeys(paths))
+
+
+def _array_path(source: SourceArray) -> Path:
+    path = Path(source.path)
+    return path / source.array if source.array and path.is_dir() else path
+
+
+def _changing(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return [path / name for name in _ZARR_METADATA if (path / name).exists()]

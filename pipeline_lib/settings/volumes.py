@@ -1,0 +1,95 @@
+"""Where a volume comes from and what its numbers mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag, field_validator, model_validator
+
+from pipeline_lib.settings.base import Settings, setting
+
+Split = Literal["train", "val", "test"]
+PositiveTriple = tuple[Annotated[int, setting(gt=0)], Annotated[int, setting(gt=0)], Annotated[int, setting(gt=0)]]
+VoxelSize = tuple[Annotated[float, setting(gt=0)], Annotated[float, setting(gt=0)], Annotated[float, setting(gt=0)]]
+
+
+class SourceArray(Settings):
+    """One array in a file: HDF5, or zarr of format 2 or 3."""
+
+    path: str = setting(description="HDF5 file, or folder of a zarr array or group.")
+    array: str | None = setting(
+        None, "Path of the array inside the file, such as `volumes/raw`; needed for HDF5 and zarr groups."
+    )
+
+
+class IntensityRange(Settings):
+    """Image values that become 0 and 255; values outside are clipped."""
+
+    low: float | None = setting(None, "Value that becomes 0.")
+    high: float | None = setting(None, "Value that becomes 255.")
+    percentiles: tuple[float, float] | None = setting(None, "Percentiles of the whole volume to take as low and high instead.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> IntensityRange:
+        given = self.low is not None and self.high is not None
+        if given == (self.percentiles is not None) or (self.low is None) != (self.high is None):
+            raise ValueError("give either low and high, or percentiles")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.percentiles and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles must rise within 0 to 100, got {self.percentiles}")
+        return self
+
+
+class ArrayVolume(Settings):
+    """A volume given by its arrays."""
+
+    kind: Literal["arrays"] = "arrays"
+    split: Split = setting(description="What the volume is for.")
+    image: SourceArray = setting(description="The EM image.")
+    labels: SourceArray | None = setting(None, "Neuron ids: 0 is background, -1 (signed types) is unlabelled.")
+    mask: SourceArray | None = setting(None, "Non-zero where labels may be trusted.")
+    skeletons: str | None = setting(None, "Skeletons of the neurons: `.npz` as written by import, or a NISB `.pkl`.")
+    voxel_size_nm: VoxelSize | None = setting(
+        None, "Voxel size z, y, x in nm; default: the image's attribute `voxel_size_nm`, which is read as z, y, x too."
+    )
+    axes: str = setting("zyx", "Order of the axes in the files, a permutation of zyx, with c for a channel axis of size 1.")
+    intensity_range: IntensityRange | None = setting(None, "Needed for images that are not uint8.")
+
+    @field_validator("axes")
+    @classmethod
+    def _known_axes(cls, axes: str) -> str:
+        if sorted(axes.replace("c", "", 1)) != ["x", "y", "z"]:
+            raise ValueError(f"expected a permutation of zyx, optionally with c, got {axes!r}")
+        return axes
+
+
+class NISBVolume(Settings):
+    """A folder of the NISB benchmark: `data.zarr/{img,seg}` and `skeleton.pkl`, x y z c."""
+
+    kind: Literal["nisb"] = "nisb"
+    split: Split = setting(description="What the volume is for.")
+    path: str = setting(description="The folder `seed*`.")
+    voxel_size_nm: VoxelSize = setting(description="Voxel size z, y, x in nm: (20, 9, 9) for NISB base, (12, 9, 9) for liconn.")
+
+
+class SyntheticVolume(Settings):
+    """A generated volume: branching neurites rendered as EM."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    split: Split = setting(description="What the volume is for.")
+    shape_vox: PositiveTriple = setting(description="Size z, y, x.")
+    voxel_size_nm: VoxelSize = setting((20.0, 20.0, 20.0), "Voxel size z, y, x in nm.")
+    seed: int = setting(0, "Another seed, another tissue.", ge=0)
+
+
+def _kind_of(volume: Any) -> str:
+    if isinstance(volume, dict):
+        return str(volume.get("kind", "arrays"))
+    return str(getattr(volume, "kind", "arrays"))
+
+
+VolumeSettings = Annotated[
+    Annotated[ArrayVolume, Tag("arrays")] | Annotated[NISBVolume, Tag("nisb")] | Annotated[SyntheticVolume, Tag("synthetic")],
+    Discriminator(_kind_of),
+]

@@ -1,0 +1,6 @@
+"""Synthetic EM volumes: neurites grown to fill space, their exact labels and skeletons, and rendered images."""
+
+from pipeline_lib.synthetic.rendering import Look
+from pipeline_lib.synthetic.volume import SyntheticVolume, generate
+
+__all__ = ["Look", "SyntheticVolume", "generate"]

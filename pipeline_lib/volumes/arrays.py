@@ -1,0 +1,57 @@
+"""zarr arrays as this project writes them: format 3, sharded, zstd, whole shards written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+import zarrs  # noqa: F401  registers the codec pipeline
+from zarr.codecs import ZstdCodec
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import Box
+from pipeline_lib.settings.scoring import CHUNK_VOX, SHARD_VOX
+
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+# zarr and the pipeline beneath it raise many kinds for one cause, such as a full disk or a torn file.
+STORAGE_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
+
+
+def create_array(path: Path, shape: Sequence[int], dtype: str, *, attributes: Mapping[str, Any]) -> zarr.Array:
+    """A new array (z, y, x) or (c, z, y, x), zero everywhere; what stood at `path` is replaced.
+
+    Shards of 128^3 voxels hold all channels; chunks of 64^3 hold one. Blocks must cover whole shards or end with the volume:
+    two writers in one shard lose data without a word.
+    """
+    channels = tuple(shape[:-3])
+    try:
+        return zarr.create_array(
+            store=path,  # as text, a path with "::" or "://" would be taken for an address
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=(*(1 for _ in channels), *CHUNK_VOX),
+            shards=(*channels, *SHARD_VOX),
+            compressors=[ZstdCodec(level=1)],
+            fill_value=0,
+            attributes=dict(attributes),
+            dimension_names="czyx"[-len(shape) :],
+            overwrite=True,
+        )
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def open_array(path: Path) -> zarr.Array:
+    """An existing array, read-only, of zarr format 2 or 3."""
+    try:
+        found = zarr.open(store=path, mode="r")
+    except Exception as error:  # zarr raises many kinds for broken metadata
+        raise UserError(f"cannot open the zarr array {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, zarr.Array):
+        names = ", ".join(sorted(found.array_keys())) or "none"
+        raise UserError(f"{path} is a zarr group, not an array; arrays in it: {names}")
+    return found

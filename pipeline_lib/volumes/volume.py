@@ -1,0 +1,75 @@
+"""An imported volume: what every stage after import reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import zarr
+
+from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import Triple
+from pipeline_lib.settings.volumes import VoxelSize
+from pipeline_lib.volumes.arrays import open_array
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The folder `volumes/<volume id>/`; its `volume.json` is written last, so that its presence means completeness.
+
+    image: uint8 (z, y, x). labels: unsigned (z, y, x), 0 = background. mask: uint8 (z, y, x), 0 = unlabelled; without a mask every
+    voxel is labelled. Paths are absolute, or relative to the folder.
+    """
+
+    folder: Path
+    name: str
+    shape_vox: Triple
+    voxel_size_nm: VoxelSize
+    image_path: str = "image.zarr/0"
+    labels_path: str | None = None
+    mask_path: str | None = None
+    skeletons_path: str | None = None
+    source: str = ""
+
+    def save(self) -> None:
+        content = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "shape_vox": list(self.shape_vox),
+            "voxel_size_nm": list(self.voxel_size_nm),
+            "axes": "zyx",
+            "source": self.source,
+            "image": self.image_path,
+            "labels": self.labels_path,
+            "mask": self.mask_path,
+            "skeletons": self.skeletons_path,
+        }
+        write_json(self.folder / "volume.json", content)
+
+    @classmethod
+    def open(cls, folder: Path) -> Volume:
+        facts = read_json(folder / "volume.json")
+        if facts.get("schema") != SCHEMA:
+            raise UserError(
+                f"{folder}/volume.json has schema {facts.get('schema')}, expected {SCHEMA}; import the volume again"
+            )
+        z, y, x = facts["shape_vox"]
+        sz, sy, sx = facts["voxel_size_nm"]
+        paths = (facts["image"], facts["labels"], facts["mask"], facts["skeletons"])
+        return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"])
+
+    def image(self) -> zarr.Array:
+        return open_array(self.folder / self.image_path)
+
+    def labels(self) -> zarr.Array | None:
+        return open_array(self.folder / self.labels_path) if self.labels_path else None
+
+    def mask(self) -> zarr.Array | None:
+        return open_array(self.folder / self.mask_path) if self.mask_path else None
+
+    @property
+    def skeletons_file(self) -> Path | None:
+        return self.folder / self.skeletons_path if self.skeletons_path else None

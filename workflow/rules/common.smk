@@ -1,0 +1,71 @@
+# Settings, identities and paths that all rules share.
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from pipeline_lib.artefacts import Lock
+from pipeline_lib.errors import UserError
+from pipeline_lib.settings import identity, parse_project, sources, stages
+from pipeline_lib.settings.paths import Paths
+
+if not config:
+    config = yaml.safe_load(
+        (Path(workflow.basedir).parent / "config" / "demo.yaml").read_text(
+            encoding="utf-8"
+        )
+    )
+
+try:
+    PROJECT = parse_project(config)
+    sources.check_sources(PROJECT)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+# Each id names a result by its content and leads back to the settings that it follows from.
+RUNS = [PROJECT]
+PATHS = Paths(PROJECT)
+VOLUMES = {
+    identity.volume_id(run, name): (run, name) for run in RUNS for name in run.volumes
+}
+MODELS = {identity.model_id(run): Paths(run) for run in RUNS}
+PREDICTIONS = {identity.prediction_id(run): Paths(run) for run in RUNS}
+SWEEPS = {identity.sweep_id(run): Paths(run) for run in RUNS}
+SEGMENTATIONS = {identity.segmentation_id(run): Paths(run) for run in RUNS}
+EVALUATIONS = {identity.evaluation_id(run): Paths(run) for run in RUNS}
+FOLDER = PATHS.folder
+
+# In the environment of each job, not among the parameters of its rule: how something is run re-runs nothing.
+EXECUTION = stages.execution_json(PROJECT)
+PYTHON_FOLDER = Path(sys.executable).parent
+shell.prefix("export PIPELINE_EXECUTION={EXECUTION:q} PATH={PYTHON_FOLDER:q}:$PATH; ")
+
+PROJECT_LOCK = Lock(Path(FOLDER), what="the workflow")
+
+
+wildcard_constraints:
+    volume="[^/]+",
+    model="[^/]+",
+    prediction="[^/]+",
+    sweep="[^/]+",
+    segmentation="[^/]+",
+    evaluation="[^/]+",
+    step=r"\d+",
+
+
+def options(name, values):
+    """A command line option once per value."""
+    return [word for value in values for word in (name, value)]
+
+
+onstart:
+    try:
+        PROJECT_LOCK.__enter__()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    shell("python -m pipeline_lib headline {PATHS.report:q}")

@@ -1,0 +1,41 @@
+rule train:
+    input:
+        train=lambda wc: MODELS[wc.model].volumes("train"),
+        val=lambda wc: MODELS[wc.model].volumes("val"),
+        previous=lambda wc: MODELS[wc.model].checkpoint_before(int(wc.step)),
+    output:
+        f"{FOLDER}/models/{{model}}/segments/{{step}}/checkpoint.ckpt",
+    log:
+        f"{FOLDER}/logs/train/{{model}}-{{step}}.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores or 1
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wc: stages.science_json(
+            stages.train_stage(MODELS[wc.model].project)
+        ),
+        inputs=lambda wc, input: [
+            *options("--train-volume", input.train),
+            *options("--val-volume", input.val),
+            *options("--previous", input.previous),
+        ],
+    shell:
+        "exec python -m pipeline_lib train --output {output:q} {params.inputs:q}"
+        " --settings {params.settings:q} --threads {threads} --log {log:q}"
+
+
+rule choose_checkpoint:
+    input:
+        lambda wc: MODELS[wc.model].checkpoints(),
+    output:
+        f"{FOLDER}/models/{{model}}/best.json",
+    log:
+        f"{FOLDER}/logs/choose_checkpoint/{{model}}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        checkpoints=lambda wc, input: options("--checkpoint", input),
+    shell:
+        "exec python -m pipeline_lib choose-checkpoint {params.checkpoints:q} --output {output:q} --log {log:q}"
