@@ -3,7 +3,7 @@
 from pipeline_lib.components.label import label_components, level_of
 from pipeline_lib.components.segment import segment_affinities
 from pipeline_lib.components.segments import grow_segments, remove_small_segments
-from pipeline_lib.components.sweep import ThresholdSweep, sweep_thresholds
+from pipeline_lib.components.threshold_sweep import ThresholdSweep, sweep_thresholds
 
 __all__ = [
     "ThresholdSweep",

@@ -83,6 +83,8 @@ def _describe(model: type[BaseModel], problem: Any) -> str:
         near = difflib.get_close_matches(keys[-1], fields, n=1, cutoff=0.5)
         advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
         return f"{place}: unknown key; {advice}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{place}.{problem['ctx']['discriminator'].strip(chr(39))}: is missing"
     if problem["type"] == "missing":
         return f"{place}: is missing"
     message = problem["msg"].removeprefix("Value error, ")

@@ -2,5 +2,6 @@
 
 from pipeline_lib.synthetic.rendering import Look
 from pipeline_lib.synthetic.volume import SyntheticVolume, generate
+from pipeline_lib.synthetic.write import generate_volume
 
-__all__ = ["Look", "SyntheticVolume", "generate"]
+__all__ = ["Look", "SyntheticVolume", "generate", "generate_volume"]

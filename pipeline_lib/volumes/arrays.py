@@ -17,9 +17,6 @@ from pipeline_lib.settings.scoring import CHUNK_VOX, SHARD_VOX
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
-# zarr and the pipeline beneath it raise many kinds for one cause, such as a full disk or a torn file.
-STORAGE_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
-
 
 def create_array(path: Path, shape: Sequence[int], dtype: str, *, attributes: Mapping[str, Any]) -> zarr.Array:
     """A new array (z, y, x) or (c, z, y, x), zero everywhere; what stood at `path` is replaced.
@@ -30,7 +27,7 @@ def create_array(path: Path, shape: Sequence[int], dtype: str, *, attributes: Ma
     channels = tuple(shape[:-3])
     try:
         return zarr.create_array(
-            store=path,  # as text, a path with "::" or "://" would be taken for an address
+            store=path,  # as text, a path that holds "::" would be taken for an address
             shape=tuple(shape),
             dtype=dtype,
             chunks=(*(1 for _ in channels), *CHUNK_VOX),
@@ -38,7 +35,7 @@ def create_array(path: Path, shape: Sequence[int], dtype: str, *, attributes: Ma
             compressors=[ZstdCodec(level=1)],
             fill_value=0,
             attributes=dict(attributes),
-            dimension_names="czyx"[-len(shape) :],
+            dimension_names=list("czyx"[-len(shape) :]),
             overwrite=True,
         )
     except OSError as error:
@@ -55,3 +52,25 @@ def open_array(path: Path) -> zarr.Array:
         names = ", ".join(sorted(found.array_keys())) or "none"
         raise UserError(f"{path} is a zarr group, not an array; arrays in it: {names}")
     return found
+
+
+def write_box(array: zarr.Array, box: Box, values: np.ndarray) -> None:
+    """Write `values` (z, y, x) or (c, z, y, x) into `box`, which covers whole shards or ends with the volume.
+
+    A full disk is a UserError.
+    """
+    try:
+        array[(..., *box.slices)] = values
+    except (OSError, RuntimeError) as error:  # the codec pipeline turns what the system reports into a RuntimeError
+        raise UserError(f"cannot write {array.store_path}: {error}") from error
+
+
+def read_points(array: zarr.Array, points_vox: np.ndarray) -> np.ndarray:
+    """The values (N,) of a (z, y, x) array at the voxels (N, 3); reads each chunk that holds points once."""
+    z, y, x = np.asarray(points_vox, np.int64).reshape(-1, 3).T
+    if not len(z):
+        return np.zeros(0, array.dtype)
+    try:
+        return np.asarray(array.vindex[z, y, x])
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot read {array.store_path}: {error}") from error

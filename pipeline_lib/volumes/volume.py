@@ -20,8 +20,8 @@ SCHEMA = 1
 class Volume:
     """The folder `volumes/<volume id>/`; its `volume.json` is written last, so that its presence means completeness.
 
-    image: uint8 (z, y, x). labels: unsigned (z, y, x), 0 = background. mask: uint8 (z, y, x), 0 = unlabelled; without a mask every
-    voxel is labelled. Paths are absolute, or relative to the folder.
+    image: uint8 (z, y, x). labels: unsigned (z, y, x), 0 = background. mask: uint8 (z, y, x), 1 = labelled, 0 = unlabelled;
+    without a mask every voxel is labelled. Paths are relative to the folder; that of an image used where it lies is absolute.
     """
 
     folder: Path
@@ -62,14 +62,20 @@ class Volume:
         return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"])
 
     def image(self) -> zarr.Array:
-        return open_array(self.folder / self.image_path)
+        return self._open(self.image_path)
 
     def labels(self) -> zarr.Array | None:
-        return open_array(self.folder / self.labels_path) if self.labels_path else None
+        return self._open(self.labels_path) if self.labels_path else None
 
     def mask(self) -> zarr.Array | None:
-        return open_array(self.folder / self.mask_path) if self.mask_path else None
+        return self._open(self.mask_path) if self.mask_path else None
 
     @property
     def skeletons_file(self) -> Path | None:
         return self.folder / self.skeletons_path if self.skeletons_path else None
+
+    def _open(self, path: str) -> zarr.Array:
+        array = open_array(self.folder / path)
+        if array.shape != self.shape_vox:
+            raise UserError(f"{self.folder / path} has shape {array.shape}, but had {self.shape_vox} at import; import it again")
+        return array

@@ -1,0 +1,8 @@
+"""The stage that shows a run: one self-contained page, a few lines for the terminal, one picture for a README."""
+
+from pipeline_lib.report.contents import ReportContents
+from pipeline_lib.report.headline import headline_text
+from pipeline_lib.report.overview import render_overview
+from pipeline_lib.report.page import write_report
+
+__all__ = ["ReportContents", "headline_text", "render_overview", "write_report"]

@@ -1,0 +1,146 @@
+"""Sections of the segmented volumes, and the places of their worst errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline_lib.report.colours import Palette, distinct_palette
+from pipeline_lib.report.contents import VolumeResult
+from pipeline_lib.report.html import Html, caption, details, element, escaped, joined, picture, section, table
+from pipeline_lib.report.scores import split_tag
+from pipeline_lib.report.sections import AXES, Cut, Section, central_cuts, cut_at, overlay, read_sections, section_palette
+from pipeline_lib.report.units import TIMES, decimal, length
+
+_SECTION_VOX = 384
+_PLACE_VOX = 96
+_MOST_VOLUMES = 6
+_MOST_PLACES = 6
+_ROWS_SHOWN_OPEN = 10
+_MOST_IDS = 5
+
+
+def sections_section(results: Sequence[VolumeResult]) -> Html:
+    """Three cuts of each volume side by side."""
+    parts: list[object] = [_volume_sections(result) for result in results[:_MOST_VOLUMES]]
+    if len(results) > _MOST_VOLUMES:
+        parts.append(caption(f"{len(results) - _MOST_VOLUMES} more volumes are not shown."))
+    note = (
+        "Affinities: red, green and blue are those along z, y and x; white is joined, dark a border. A segment has the colour of"
+        " the true neuron that it overlaps most in these sections; a paler or darker shade of that colour is a further piece of"
+        " the same neuron, a split; one colour across two true neurons is a merger. Without true labels a colour follows from the"
+        " id alone. Image contrast is stretched between the 0.5th and 99.5th percentile."
+    )
+    return section("sections", "Sections", caption(note), *parts)
+
+
+def errors_section(results: Sequence[VolumeResult]) -> Html:
+    """The worst splits and mergers of each scored volume, the first ones with pictures."""
+    parts = [_volume_errors(result) for result in results if result.skeleton_scores]
+    note = (
+        "Loss: by how much the expected run length would grow if this error alone were repaired. Positions are those of a skeleton"
+        " node or edge at the error, from the corner of the volume; voxels count from 0. A ring marks the position, in the plane"
+        " that shows the error best; coloured are only the segments of the error, then the true labels that they cover."
+    )
+    if not parts:
+        parts = [element("p", "No volume is scored against skeletons.")]
+    return section("errors", "Worst splits and mergers", caption(note), *parts)
+
+
+def _volume_sections(result: VolumeResult) -> Html:
+    cuts = central_cuts(result.volume.shape_vox, result.volume.voxel_size_nm, max_vox=_SECTION_VOX)
+    sections = read_sections(result, cuts)
+    palette = section_palette(sections)
+    size = TIMES.join(decimal(n, 0) for n in result.volume.shape_vox)
+    voxel = TIMES.join(f"{s:g}" for s in result.volume.voxel_size_nm)
+    told = caption(f"{size} voxels of {voxel} nm (z, y, x).", "" if result.metrics else " No truth: not scored.")
+    strips = [joined([_cut_title(s.cut), _strip(result, s, palette)]) for s in sections]
+    return joined([element("h3", result.name, " ", split_tag(result)), told, *strips])
+
+
+def _cut_title(cut: Cut) -> Html:
+    down, right = (AXES[axis] for axis in range(3) if axis != cut.axis)
+    place = f"{AXES[cut.axis]} = {cut.index_vox} ({length(cut.position_nm)})"
+    return caption(f"{cut.name} at {place}; {right} to the right, {down} down")
+
+
+def _strip(result: VolumeResult, shown: Section, palette: Palette) -> Html:
+    pictures = [
+        ("image", shown.image),
+        ("affinities", np.moveaxis(shown.affinities, 0, -1)),
+        ("segmentation", overlay(shown.image, shown.segments, palette)),
+    ]
+    if shown.truth is not None:
+        pictures.append(("true labels", overlay(shown.image, shown.truth)))
+    where = f"of {result.name}, {shown.cut.name} section"
+    return _side_by_side([(name, picture(p, extent_nm=shown.cut.extent_nm, alt=f"{name} {where}")) for name, p in pictures])
+
+
+def _side_by_side(titled: Sequence[tuple[str, Html]]) -> Html:
+    cells = [element("div", element("div", title, class_="title"), content) for title, content in titled]
+    return element("div", *cells, class_="strip", style=f"--n:{len(cells)}")
+
+
+def _volume_errors(result: VolumeResult) -> Html:
+    title = element("h3", result.name, " ", split_tag(result))
+    if not result.errors:
+        return joined([title, element("p", "No split and no merger.")])
+    places = element("div", *(_place(result, i) for i in range(min(_MOST_PLACES, len(result.errors)))), class_="places")
+    header = ("", "kind", "loss", "z, y, x (nm)", "z, y, x (voxels)", "segments", "skeletons")
+    rows = [_error_row(number, error) for number, error in enumerate(result.errors, 1)]
+    parts = [title, places, table(header, rows[:_ROWS_SHOWN_OPEN], text_columns=2)]
+    if rows[_ROWS_SHOWN_OPEN:]:
+        parts.append(details(f"{len(rows) - _ROWS_SHOWN_OPEN} more", table(header, rows[_ROWS_SHOWN_OPEN:], text_columns=2)))
+    return joined(parts)
+
+
+def _error_row(number: int, error: dict[str, str]) -> list[object]:
+    position_nm = ", ".join(decimal(float(error[f"{axis}_nm"]), 0) for axis in AXES)
+    return [
+        number,
+        error["kind"],
+        length(float(error["loss_nm"])),
+        position_nm,
+        ", ".join(error[f"{axis}_vox"] for axis in AXES),
+        _few(error["segments"]),
+        _few(error["skeletons"]),
+    ]
+
+
+def _few(ids: str) -> str:
+    found = ids.split()
+    more = f" and {len(found) - _MOST_IDS} more" if len(found) > _MOST_IDS else ""
+    return ", ".join(found[:_MOST_IDS]) + more
+
+
+def _place(result: VolumeResult, index: int) -> Html:
+    """The surroundings of one error, in the plane that shows most of its lesser part."""
+    error, volume = result.errors[index], result.volume
+    centre = [int(error[f"{axis}_vox"]) for axis in AXES]
+    segment_ids = np.array([int(i) for i in error["segments"].split()])
+    cuts = [cut_at(axis, centre, volume.shape_vox, volume.voxel_size_nm, max_vox=_PLACE_VOX) for axis in range(3)]
+    shown = max(read_sections(result, cuts), key=lambda s: _evidence(s, segment_ids))
+    wrong = np.where(np.isin(shown.segments, segment_ids), shown.segments, 0)
+    look = {"extent_nm": shown.cut.extent_nm, "ring": shown.cut.share_of(centre)}
+    pictures = [("image", shown.image), ("segments", overlay(shown.image, wrong, distinct_palette(segment_ids)))]
+    if shown.truth is not None:
+        beneath = np.where(np.isin(shown.truth, shown.truth[wrong != 0]), shown.truth, 0)
+        pictures.append(("true labels", overlay(shown.image, beneath)))
+    name = f"{error['kind']} {index + 1} of {result.name}"
+    panels = _side_by_side([(title, picture(p, alt=f"{title}, {name}", **look)) for title, p in pictures])
+    over = f"segment{'s' if len(segment_ids) > 1 else ''} {_few(error['segments'])} on skeleton {_few(error['skeletons'])}"
+    what = [element("b", f"{index + 1}. {error['kind'].capitalize()}, {length(float(error['loss_nm']))}"), f": {over}"]
+    plane = f" ({shown.cut.name})"
+    return element("div", element("p", *what, escaped(plane), class_="what"), panels, class_="place")
+
+
+def _evidence(shown: Section, segment_ids: np.ndarray) -> int:
+    """How well a section shows an error: pixels of the lesser segment of a split, or of the second true label of a merger."""
+    if len(segment_ids) > 1:
+        return min(int(np.count_nonzero(shown.segments == i)) for i in segment_ids)
+    if shown.truth is None:
+        return 0
+    beneath = shown.truth[(shown.segments == segment_ids[0]) & (shown.truth != 0)]
+    counts = np.sort(np.unique(beneath, return_counts=True)[1])
+    return int(counts[-2]) if len(counts) > 1 else 0

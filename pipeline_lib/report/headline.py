@@ -1,0 +1,70 @@
+"""The result of a run in a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline_lib.report.contents import ReportContents, VolumeResult, read_choice, read_results
+from pipeline_lib.report.units import count, decimal
+
+# What `by` of choice.json is called in a sentence.
+MEASURES = {
+    "nerl": "NERL",
+    "voi_skeletons": "VOI at skeleton nodes",
+    "voi_voxels": "VOI in voxels",
+}
+_MOST_VOLUMES = 3
+
+
+def headline_text(contents: ReportContents) -> str:
+    """Plain lines for a terminal: scores of the test volumes, each NERL with its merge tolerance, and the threshold."""
+    results = read_results(contents)
+    tests = [result for result in results if result.split == "test"]
+    shown = tests if any(result.metrics for result in tests) else results
+    lines = [contents.project]
+    for result in shown[:_MOST_VOLUMES]:
+        lines += _volume_lines(result)
+    if len(shown) > _MOST_VOLUMES:
+        lines.append(f"  and {len(shown) - _MOST_VOLUMES} more volumes, see the report")
+    lines.append(f"  {threshold_sentence(read_choice(contents))}")
+    warning = read_choice(contents).get("warning")
+    if warning:
+        lines.append(f"  warning: {warning}")
+    return "\n".join(lines) + "\n"
+
+
+def threshold_sentence(choice: dict[str, Any]) -> str:
+    if choice["by"] == "settings":
+        return f"threshold {choice['threshold']:g}, given by the settings"
+    measure = MEASURES.get(choice["by"], choice["by"])
+    return f"threshold {choice['threshold']:g}, chosen on {', '.join(choice['volumes'])} by {measure}"
+
+
+def errors_phrase(scores: dict[str, Any]) -> str:
+    """Splits, and mergers without those that background makes."""
+    splits, mergers = scores["n_splits"], scores["n_non0_mergers"]
+    return f"{count(splits)} split{'' if splits == 1 else 's'}, {count(mergers)} merger{'' if mergers == 1 else 's'}"
+
+
+def _volume_lines(result: VolumeResult) -> list[str]:
+    name = result.name if result.name == result.split else f"{result.name} ({result.split})"
+    if result.metrics is None:
+        return [f"  {name}: {count(result.n_segments)} segments, not scored (the volume has no truth)"]
+    used = ", which chose the threshold" if result.split == "val" else ""
+    skeletons, voxels = result.skeleton_scores, result.voxel_scores
+    lines = []
+    if skeletons:
+        low, high = skeletons["nerl_ci95"]
+        lines.append(
+            f"  {name}{used}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']}"
+            f" (95 % interval {low:.3f} to {high:.3f}); {errors_phrase(skeletons)}"
+        )
+    parts = []
+    if skeletons:
+        parts.append(f"at skeleton nodes {skeletons['voi_split']:.3f} split + {skeletons['voi_merge']:.3f} merge")
+    if voxels:
+        parts.append(f"in voxels {decimal(voxels['voi_split'], 3)} split + {decimal(voxels['voi_merge'], 3)} merge")
+    lines.append(
+        f"  {name}{'' if skeletons else used}: VOI {', '.join(parts)} (bits)" if parts else f"  {name}: no metric asked for"
+    )
+    return lines

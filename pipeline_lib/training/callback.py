@@ -1,0 +1,110 @@
+"""What happens between two steps: reports, validation, saving, stopping."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.settings.stages import TrainStage, science
+from pipeline_lib.training.checkpoint import is_finite, random_state, restore_random_state, save_checkpoint
+from pipeline_lib.training.interruption import StopRequest
+from pipeline_lib.training.log import Progress, TrainingLog
+from pipeline_lib.training.module import AffinityTraining
+from pipeline_lib.training.validation import Validation
+
+
+class BetweenSteps(lightning.Callback):
+    """Saves to `folder/resume.ckpt` while training, to `folder/checkpoint.ckpt` at its end.
+
+    Stops early when a stop was requested; `stopped_at` is then the step that was saved.
+    """
+
+    def __init__(
+        self,
+        settings: TrainStage,
+        *,
+        folder: Path,
+        end_step: int,
+        digest: str,
+        random: dict[str, Any],
+        log: TrainingLog,
+        progress: Progress,
+        validation: Validation | None,
+        stop: StopRequest,
+    ) -> None:
+        self.settings, self.folder, self.end_step, self.digest = settings, folder, end_step, digest
+        self.random, self.log, self.progress, self.validation, self.stop = random, log, progress, validation, stop
+        self.stopped_at: int | None = None
+        self._last_save = time.monotonic()
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.stop.install()
+        restore_random_state(self.random)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if not isinstance(module, AffinityTraining):
+            raise ValueError(f"expected AffinityTraining, got {type(module).__name__}")
+        step, loss = module.step, float(outputs["loss"])
+        self.log.add_loss(loss)
+        self.progress.update(step, loss)
+        is_end = step == self.end_step
+        validation_loss = self._validate(module, step, is_end=is_end)
+        if is_end or validation_loss is not None or step % self.settings.training.log_every_steps == 0:
+            self.log.add_row(step, learning_rate=module.learning_rate_at(step - 1), validation_loss=validation_loss)
+        if is_end:
+            self._save(module, "checkpoint.ckpt", validation_loss)
+            (self.folder / "resume.ckpt").unlink(missing_ok=True)
+        elif self.stop.received or time.monotonic() - self._last_save > self.settings.training.save_every_s:
+            self._save(module, "resume.ckpt", None)
+            self._last_save = time.monotonic()
+        if self.stop.received and not is_end:
+            self.stopped_at = step
+            trainer.should_stop = True
+
+    def _validate(self, module: AffinityTraining, step: int, *, is_end: bool) -> float | None:
+        if self.validation is None or not (is_end or step % self.settings.training.validate_every_steps == 0):
+            return None
+        result = self.validation.evaluate(module.network, precision=module.precision, device=module.device)
+        if not math.isfinite(result.loss):
+            raise UserError(f"the validation loss is {result.loss} at step {step}: lower training.learning_rate")
+        self.log.add_pictures(step, result.pictures)
+        return result.loss
+
+    def _save(self, module: AffinityTraining, name: str, validation_loss: float | None) -> None:
+        """metrics.csv first: whoever sees the checkpoint sees the rows that belong to it."""
+        if not is_finite(module.network):
+            raise UserError(f"weights are NaN or infinite after step {module.step}: lower training.learning_rate")
+        self.log.write()
+        optimizer, schedule = module.optimizers(use_pl_optimizer=False), module.lr_schedulers()
+        content = {
+            "network": science(self.settings.network),
+            "targets": science(self.settings.targets),
+            "in_channels": 1,
+            "state_dict": module.network.state_dict(),
+            "precision": module.precision,
+            "step": module.step,
+            "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
+            "scheduler": schedule.state_dict(),  # type: ignore[union-attr]
+            "random": random_state(),
+            "log": self.log.state(),
+            "validation_loss": validation_loss,
+            "settings_digest": self.digest,
+        }
+        save_checkpoint(self.folder / name, content)
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is a CUDA GPU where there is one. Raises UserError where `cuda` is asked for in vain."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but torch sees no GPU; use device auto or cpu, or install torch for CUDA")
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
+    return torch.device("cuda", 0) if name != "cpu" and torch.cuda.is_available() else torch.device("cpu")

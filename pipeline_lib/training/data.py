@@ -1,0 +1,80 @@
+"""Batches of patches, drawn in this process or by workers; their order does not depend on how many workers there are."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.training.interruption import children_ignore_stop_signals
+from pipeline_lib.training.sampling import Patch, PatchSampler
+
+PR_SET_PDEATHSIG = 1
+
+
+class Batch(NamedTuple):
+    """image: float32 (N, 1, z, y, x). target, valid: bool (N, C, z, y, x)."""
+
+    image: Tensor
+    target: Tensor
+    valid: Tensor
+
+
+def collate(patches: list[Patch]) -> Batch:
+    return Batch(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*patches, strict=True)))
+
+
+class BatchStream:
+    """The batches of the steps `start_step` to `end_step`: step s has the samples s * batch_size and the following.
+
+    Workers are spawned, as neither zarr's codecs nor numba survive a fork; they die with this process.
+    """
+
+    def __init__(
+        self, sampler: PatchSampler, *, batch_size: int, start_step: int, end_step: int, workers: int, pin_memory: bool = False
+    ) -> None:
+        self._length = end_step - start_step
+        self._loader = DataLoader(
+            sampler,  # type: ignore[arg-type]  # needs __getitem__ only, as the order is given
+            batch_size=batch_size,
+            sampler=range(start_step * batch_size, end_step * batch_size),
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=_start_worker if workers else None,
+            generator=torch.Generator().manual_seed(0),  # else torch's global state would be drawn from
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            with children_ignore_stop_signals():
+                batches = iter(self._loader)
+            yield from batches
+        except UserError as error:
+            raise UserError(_own_message(str(error))) from None
+
+
+def _own_message(text: str) -> str:
+    """The message of an error that a worker raised; torch sends it with the worker's traceback around it."""
+    last = text.strip().splitlines()[-1]
+    return last.partition(f"{UserError.__name__}: ")[2] or last
+
+
+def _start_worker(worker: int) -> None:
+    """Death with the trainer, however that ends, and one thread for zarr (torch sees to its own)."""
+    if os.uname().sysname == "Linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})

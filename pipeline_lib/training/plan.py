@@ -1,0 +1,65 @@
+"""What was decided once, before the first step: written to plan.json and read from there when training goes on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.stages import TrainStage, science
+from pipeline_lib.training.precision import PrecisionChoice, resolve_precision
+from pipeline_lib.volumes import Volume
+
+PACKAGES = ("em-pipeline", "torch", "pytorch-lightning", "numpy", "zarr", "connected-components-3d")
+
+
+def settings_digest(settings: TrainStage, train_volumes: Sequence[Volume], val_volumes: Sequence[Volume]) -> str:
+    """Stands for all that decides the weights; execution settings have no part in it."""
+    volumes = [
+        [[v.folder.name, v.name, list(v.shape_vox), list(v.voxel_size_nm)] for v in part]
+        for part in (train_volumes, val_volumes)
+    ]
+    return digest("train", ALGORITHM_VERSIONS["train"], volumes, science(settings))
+
+
+def resolve_plan(
+    path: Path, settings: TrainStage, network: nn.Module, *, digest: str, device: torch.device, resumed: dict[str, Any] | None
+) -> str:
+    """The precision to train in. A checkpoint that goes on keeps its own; else plan.json decides; else it is resolved and written."""
+    plan = read_json(path) if path.exists() else {}
+    if plan.get("settings_digest") == digest and (resumed is None or resumed["precision"] == plan["precision"]):
+        return str(plan["precision"])
+    if resumed is not None:
+        choice = PrecisionChoice(resumed["precision"], "as in the checkpoint that training continues")
+    else:
+        choice = resolve_precision(
+            settings.training.precision,
+            network,
+            batch_size=settings.training.batch_size,
+            patch_vox=settings.training.patch_vox,
+            device=device,
+        )
+    content = {
+        "schema": 1,
+        "settings_digest": digest,
+        **asdict(choice),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "hardware": {"device": _device_name(device), "threads": torch.get_num_threads(), "machine": platform.machine()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    write_json(path, content)
+    return choice.precision
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.backends.cpu.get_cpu_capability()})"

@@ -1,0 +1,113 @@
+"""An array of any file, seen in zyx. Foreign orders of axes end here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import BlockGrid, Box, Triple
+from pipeline_lib.settings.scoring import SHARD_VOX
+from pipeline_lib.settings.volumes import VoxelSize
+from pipeline_lib.volumes.readers.stored import StoredArray
+
+READ_BYTES = 64 << 20  # of the source in memory at once
+
+
+class Source:
+    """Reads boxes of a stored array as (z, y, x).
+
+    axes: the order in the file, a permutation of zyx; a c among it is a channel axis, which must have size 1, and may be absent
+    from an array with one axis less (labels beside an image with channels). What does not fit is a UserError.
+    """
+
+    def __init__(self, stored: StoredArray, *, axes: str) -> None:
+        self._stored = stored
+        self._axes = _axes_of(stored, axes)
+        shape = dict(zip(self._axes, stored.array.shape, strict=True))
+        if shape.get("c", 1) != 1:
+            raise UserError(f"{self.where} has {shape['c']} channels along c of axes {self._axes!r}; expected 1: extract one first")
+        if 0 in shape.values():
+            raise UserError(f"{self.where} has shape {stored.array.shape}: it holds no voxels")
+        declared = stored.attributes.get("axes")
+        if isinstance(declared, str) and _spatial(declared) not in ("", _spatial(self._axes)):
+            raise UserError(f"{self.where} says that its axes are {declared!r}, but the settings say {axes!r}; correct `axes`")
+        self.shape_vox: Triple = (shape["z"], shape["y"], shape["x"])
+        chunks = dict(zip(self._axes, stored.chunks, strict=True))
+        self.chunk_vox: Triple = (chunks["z"], chunks["y"], chunks["x"])
+
+    @property
+    def where(self) -> str:
+        """File and array, for messages."""
+        return self._stored.where
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._stored.array.dtype)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        return self._stored.attributes
+
+    @property
+    def stored(self) -> StoredArray:
+        return self._stored
+
+    @property
+    def is_zyx(self) -> bool:
+        """Whether the file itself is (z, y, x)."""
+        return self._axes == "zyx"
+
+    @property
+    def voxel_size_nm(self) -> VoxelSize | None:
+        """The attribute `voxel_size_nm` (z, y, x) of the array or of a group above it."""
+        value = self.attributes.get("voxel_size_nm")
+        if value is None:
+            return None
+        try:
+            z, y, x = (float(v) for v in value)
+        except (TypeError, ValueError):
+            z = y = x = float("nan")
+        if not all(0 < v < float("inf") for v in (z, y, x)):
+            raise UserError(f"{self.where}: the attribute voxel_size_nm must be three lengths (z, y, x) above 0, got {value!r}")
+        return z, y, x
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of `box`: (z, y, x), C-contiguous, native byte order."""
+        spans = dict(zip("zyx", box.slices, strict=True))
+        index = tuple(spans.get(axis, 0) for axis in self._axes)
+        try:
+            values = np.asarray(self._stored.array[index])
+        except Exception as error:  # each format has its own kinds for a file that is cut off or broken
+            raise UserError(f"cannot read voxels {box.start_vox} to {box.stop_vox} of {self.where}: {error}") from error
+        order = [_spatial(self._axes).index(axis) for axis in "zyx"]
+        return np.ascontiguousarray(values.transpose(order), dtype=self.dtype.newbyteorder("="))
+
+    @cached_property
+    def blocks(self) -> BlockGrid:
+        """Blocks of whole shards to convert one after the other, of at most `READ_BYTES` (one shard at least).
+
+        They grow where they cover least of the file's chunks, because a chunk is read anew for every block that it meets.
+        """
+        block = list(SHARD_VOX)
+        while True:
+            voxels = READ_BYTES // self.dtype.itemsize
+            growable = [a for a in range(3) if block[a] < self.shape_vox[a] and 2 * block[0] * block[1] * block[2] <= voxels]
+            if not growable:
+                return BlockGrid(self.shape_vox, (block[0], block[1], block[2]))
+            block[min(growable, key=lambda a: block[a] / self.chunk_vox[a])] *= 2
+
+
+def _spatial(axes: str) -> str:
+    return "".join(axis for axis in axes if axis in "zyx")
+
+
+def _axes_of(stored: StoredArray, axes: str) -> str:
+    n_axes = len(stored.array.shape)
+    for order in (axes, _spatial(axes)):
+        if len(order) == n_axes:
+            return order
+    raise UserError(f"{stored.where} has {n_axes} axes, shape {tuple(stored.array.shape)}, but `axes` is {axes!r}; correct `axes`")

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline_lib.artefacts import Lock, ShardStore, measured, read_json, replacing, write_json
+from pipeline_lib.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "with space's" / "choice.json"
+    write_json(path, {"threshold": 0.5})
+    with pytest.raises(ZeroDivisionError), replacing(path) as aside:
+        aside.write_text(f"half {1 / 0}")
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"threshold": float("nan")})
+    assert read_json(path) == {"threshold": 0.5}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/choice.json"):
+        write_json(tmp_path / "file" / "choice.json", {})
+    with pytest.raises(UserError, match="cannot write in"), Lock(tmp_path / "file" / "folder", what="test"):
+        pass
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(UserError, match=r"cannot read .*x\.json"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_lock_has_one_owner_and_is_released_by_its_death(tmp_path):
+    script = (
+        "import sys, time; from pathlib import Path; from pipeline_lib.artefacts import Lock\n"
+        "with Lock(Path(sys.argv[1]), what='the first run'):\n    print('locked', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match=rf"in use by the first run, process {owner.pid}"), Lock(tmp_path, what="second"):
+            pass
+        owner.kill()
+        with Lock(tmp_path, what="second", patience_s=10):
+            pass
+
+
+def test_shards_count_only_with_the_same_digest(tmp_path):
+    store = ShardStore(tmp_path, "aaaa")
+    store.record(0, voxels=3)
+    store.record(2, voxels=4)
+    assert store.missing(range(4)) == [1, 3]
+    assert ShardStore(tmp_path, "bbbb").missing(range(4)) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match="1 of 3 shards are missing, the first is 1"):
+        store.finish(3)
+    assert not store.complete_path.exists()
+    (tmp_path / "shards" / "2.json").write_text('{"digest": "aa')  # torn
+    assert not store.is_done(2)
+    store.record(1)
+    store.record(2)
+    store.finish(3)
+    assert read_json(store.complete_path)["n_shards"] == 3
+
+
+def test_a_stage_measures_its_own_memory(tmp_path):
+    with measured("test", tmp_path / "record.json"):
+        block = bytearray(200_000_000)
+        del block
+    record = read_json(tmp_path / "record.json")
+    assert record["peak_memory_mb"] > 190
+    assert 0 <= record["wall_s"] < 60
+    assert record["stage"] == "test"
+    assert record["processor"]
+
+
+def test_a_failed_stage_leaves_no_record(tmp_path):
+    with pytest.raises(RuntimeError), measured("test", tmp_path / "record.json"):
+        raise RuntimeError
+    assert not (tmp_path / "record.json").exists()

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from pipeline_lib.components import label_components, level_of
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "affinities_and_components.npz"
+
+
+def labelled_by_networkx(present, foreground=None):
+    """The same rules, from the graph of present edges."""
+    graph = nx.Graph()
+    shape_vox = present.shape[1:]
+    for axis, *v in np.argwhere(present):
+        w = list(v)
+        w[axis] += 1
+        ends = (tuple(v), tuple(w))
+        inside = w[axis] < shape_vox[axis]
+        if inside and (foreground is None or all(foreground[end] for end in ends)):
+            graph.add_edge(*ends)
+    labels = np.zeros(shape_vox, np.uint32)
+    for i, component in enumerate(sorted(nx.connected_components(graph), key=min), start=1):
+        labels[tuple(np.array(list(component)).T)] = i
+    return labels
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_matches_the_reference_values(case):
+    with np.load(REFERENCE) as reference:
+        bits, shape, segmentation = (
+            reference[f"components/{case}/{name}"] for name in ("hard_affinities", "shape", "segmentation")
+        )
+    present = np.unpackbits(bits)[: shape.prod()].reshape(shape)
+    np.testing.assert_array_equal(label_components(present * np.uint8(255), 0.5), segmentation)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 0.701, 0.8, 0.93, 1.0])
+def test_matches_a_graph_of_edges(dtype, threshold):
+    affinities = np.random.default_rng(5).random((3, 5, 6, 7))
+    affinities = np.rint(255 * affinities).astype(np.uint8) if dtype == np.uint8 else affinities.astype(dtype)
+    if dtype == np.uint8:
+        present = affinities > np.floor(255 * threshold + 1e-9)
+    else:
+        present = affinities.astype(np.float64) > threshold
+    labels = label_components(affinities, threshold)
+    assert labels.dtype == np.uint32
+    np.testing.assert_array_equal(labels, labelled_by_networkx(present))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_floats_are_compared_with_the_threshold_itself(dtype):
+    """The nearest float to a threshold may lie above or below it; an affinity equal to that float is judged by its own value."""
+    for threshold in np.random.default_rng(6).random(200):
+        nearest = dtype(threshold)
+        values = [np.nextafter(nearest, dtype(0)), nearest, np.nextafter(nearest, dtype(1))]
+        for value in values:
+            affinities = np.zeros((3, 1, 1, 2), dtype)
+            affinities[2, 0, 0, 0] = value
+            assert label_components(affinities, threshold).max() == (float(value) > threshold)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_odd_floats(dtype):
+    affinities = np.zeros((3, 1, 5, 2), dtype)
+    affinities[2, 0, :, 0] = [np.nan, -0.9, np.inf, -np.inf, -0.0]
+    assert label_components(affinities, 0.0)[0, :, 0].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_uint8_levels():
+    assert [level_of(n / 255) for n in range(256)] == list(range(256))
+    assert level_of(0.5) == 127
+    affinities = np.zeros((3, 1, 1, 4), np.uint8)
+    affinities[2, 0, 0] = [127, 128, 0, 255]
+    assert label_components(affinities, 0.5)[0, 0].tolist() == [0, 1, 1, 0]
+    assert label_components(affinities, 126 / 255)[0, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_touching_slabs_stay_apart():
+    """Every voxel has an edge above the threshold, but none leads across."""
+    labels = np.repeat(np.array([4, 4, 9, 9, 9], np.uint32), 12).reshape(5, 3, 4)
+    affinities = np.zeros((3, *labels.shape), np.uint8)
+    affinities[0, :-1] = 255 * (labels[:-1] == labels[1:])
+    affinities[1:] = 255
+    np.testing.assert_array_equal(label_components(affinities, 0.9), np.where(labels == 4, 1, 2))
+
+
+def test_edges_out_of_the_volume_are_ignored():
+    affinities = np.zeros((3, 2, 3, 4), np.uint8)
+    for axis in range(3):
+        np.moveaxis(affinities[axis], axis, 0)[-1] = 255
+    assert not label_components(affinities, 0.5).any()
+
+
+def test_foreground_removes_edges():
+    rng = np.random.default_rng(7)
+    affinities = rng.integers(0, 256, (3, 5, 6, 7), np.uint8)
+    foreground = rng.random((5, 6, 7)) > 0.2
+    labels = label_components(affinities, 0.6, foreground=foreground)
+    np.testing.assert_array_equal(labels, labelled_by_networkx(affinities > 153, foreground))
+    assert not labels[~foreground].any()
+
+
+def test_views_and_read_only_arrays():
+    affinities = np.random.default_rng(8).integers(0, 256, (6, 6, 5, 7), np.uint8)
+    view = affinities[::2, :, ::-1]
+    expected = label_components(view.copy(), 0.7)
+    view.flags.writeable = False
+    np.testing.assert_array_equal(label_components(view, 0.7), expected)
+    frozen = view.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(label_components(frozen, 0.7), expected)
+
+
+@pytest.mark.parametrize(
+    ("affinities", "options", "message"),
+    [
+        (np.zeros((6, 2, 2, 2), np.uint8), {}, r"expected affinities \(3, z, y, x\) .* got shape \(6, 2, 2, 2\)"),
+        (np.zeros((3, 2, 2), np.uint8), {}, r"expected affinities \(3, z, y, x\) .* got shape \(3, 2, 2\)"),
+        (np.zeros((3, 2, 2, 2)), {}, "type uint8, float16 or float32, got float64"),
+        (np.zeros((3, 2, 2, 2), np.uint8), {"threshold": 1.5}, "a threshold lies between 0 and 1, got 1.5"),
+        (np.zeros((3, 2, 2, 2), np.uint8), {"threshold": float("nan")}, "a threshold lies between 0 and 1, got nan"),
+        (np.zeros((3, 2, 2, 2), np.uint8), {"foreground": np.ones((2, 2, 3), bool)}, r"foreground must be bool \(2, 2, 2\)"),
+        (np.zeros((3, 2, 2, 2), np.uint8), {"foreground": np.ones((2, 2, 2))}, r"foreground must be bool .* got float64"),
+        (np.broadcast_to(np.uint8(0), (3, 2**12, 2**10, 2**10)), {}, "at most 4294967295 voxels can be labelled at once"),
+    ],
+)
+def test_refuses(affinities, options, message):
+    with pytest.raises(ValueError, match=message):
+        label_components(affinities, **{"threshold": 0.5} | options)

@@ -1,0 +1,184 @@
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.metrics import score_skeletons
+from pipeline_lib.skeletons import Skeletons
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "skeleton_metrics.json").read_text())
+
+
+def reference_case(case):
+    nodes = case["nodes"]
+    skeletons = Skeletons(np.array(nodes["position_nm"]), np.array(nodes["skeleton_id"]), np.array(case["edges"]))
+    return skeletons, np.array(nodes["segment_id"])
+
+
+@pytest.mark.parametrize("case", REFERENCE["cases"])
+def test_matches_the_reference_values(case):
+    skeletons, segments = reference_case(case)
+    scores, expected = score_skeletons(skeletons, segments), case["expected"]
+    names = {"erl_nm": "expected_run_length", "max_erl_nm": "max_expected_run_length"}
+    for name in ("nerl", "erl_nm", "max_erl_nm", "voi_split", "voi_merge", "rand_split", "rand_merge"):
+        assert getattr(scores, name) == pytest.approx(expected[names.get(name, name)], rel=1e-6, abs=1e-6), name
+    for name in ("n_splits", "n_mergers", "n_non0_mergers"):
+        assert getattr(scores, name) == expected[name], name
+    splits = dict(zip(scores.skeleton_ids.tolist(), scores.skeleton_n_splits.tolist(), strict=True))
+    assert {str(i): n for i, n in splits.items() if n} == expected["splits_by_skeleton"]
+    merged = defaultdict(list)
+    for segment, skeleton in sorted(scores.mergers.tolist()):
+        merged[str(segment)].append(skeleton)
+    assert merged == expected["merged_skeletons_by_segment"]
+    for tolerance, nerl in expected["nerl_ignoring_mergers_up_to"].items():
+        assert scores.nerl_by_tolerance[tolerance] == pytest.approx(nerl, abs=1e-6), tolerance
+        assert score_skeletons(skeletons, segments, merge_tolerance=float(tolerance)).nerl == pytest.approx(nerl, abs=1e-6)
+
+
+def test_the_reference_values_tell_tolerances_apart():
+    curves = [case["expected"]["nerl_ignoring_mergers_up_to"] for case in REFERENCE["cases"]]
+    assert any(len(set(curve.values())) > 2 for curve in curves)
+
+
+def random_case(seed, n_skeletons=9):
+    """Random trees in segments that split, merge and lose them; skeleton 0 and single nodes among them."""
+    rng = np.random.default_rng(seed)
+    sizes = [1, *rng.integers(2, 60, n_skeletons - 1)]
+    ids = np.repeat(rng.permutation(n_skeletons), sizes)
+    edges, first = [], 0
+    for size in sizes:
+        edges += [(first + rng.integers(max(0, i - 3), i), first + i)[:: rng.choice([-1, 1])] for i in range(1, size)]
+        first += size
+    runs = np.cumsum(rng.random(len(ids)) < 0.08)
+    segments = rng.integers(0, 12, runs.max() + 1)[runs]
+    order = rng.permutation(len(ids))
+    place = np.argsort(order)
+    positions_nm = np.cumsum(rng.normal(size=(len(ids), 3)) * 40, axis=0)
+    return Skeletons(positions_nm[order], ids[order], place[np.array(edges)]), segments[order]
+
+
+def walked(skeletons, segments, tolerance):
+    """ERL, perfect ERL, and errors, edge by edge over a graph without skeleton 0."""
+    graph = nx.Graph()
+    for i, (skeleton, position) in enumerate(zip(skeletons.node_skeleton_ids, skeletons.node_positions_nm, strict=True)):
+        if skeleton != 0:
+            graph.add_node(i, skeleton=int(skeleton), position=position, segment=int(segments[i]))
+    graph.add_edges_from((u, v) for u, v in skeletons.edges.tolist() if u in graph and v in graph)
+    shared = defaultdict(int)
+    for _, node in graph.nodes(data=True):
+        shared[node["segment"], node["skeleton"]] += 1
+    skeletons_of = defaultdict(set)
+    for (segment, skeleton), n_nodes in shared.items():
+        if n_nodes > tolerance:
+            skeletons_of[segment].add(skeleton)
+    merging = {segment: members for segment, members in skeletons_of.items() if len(members) > 1}
+    merged = set().union(*merging.values())
+    total, right, n_splits = defaultdict(float), defaultdict(float), 0
+    for u, v in graph.edges:
+        a, b = graph.nodes[u], graph.nodes[v]
+        length = math.dist(a["position"], b["position"])
+        total[a["skeleton"]] += length
+        if 0 in (a["segment"], b["segment"]):
+            continue
+        if a["segment"] != b["segment"]:
+            n_splits += 1
+        elif not (a["segment"] in merging and a["skeleton"] in merged):
+            right[a["skeleton"], a["segment"]] += length
+    return {
+        "erl_nm": sum(length**2 for length in right.values()) / sum(total.values()),
+        "max_erl_nm": sum(length**2 for length in total.values()) / sum(total.values()),
+        "n_splits": n_splits,
+        "n_mergers": sum(map(len, merging.values())),
+        "n_non0_mergers": sum(len(members) for segment, members in merging.items() if segment != 0),
+        "merged": sorted(set().union(*(members for segment, members in merging.items() if segment != 0))),
+        "background_fraction": sum(node["segment"] == 0 for _, node in graph.nodes(data=True)) / len(graph),
+        "n_nodes": len(graph),
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("tolerance", [0, 3, 5, 20, math.inf])
+def test_matches_a_walk_over_the_graph(seed, tolerance):
+    skeletons, segments = random_case(seed)
+    scores, expected = score_skeletons(skeletons, segments, merge_tolerance=tolerance), walked(skeletons, segments, tolerance)
+    for name in set(expected) - {"merged"}:
+        assert getattr(scores, name) == pytest.approx(expected[name], rel=1e-12), name
+    assert scores.skeleton_ids[scores.skeleton_is_merged].tolist() == expected["merged"]
+    assert scores.nerl == pytest.approx(expected["erl_nm"] / expected["max_erl_nm"])
+    for key, nerl in scores.nerl_by_tolerance.items():
+        erl_nm = walked(skeletons, segments, float(key))["erl_nm"]
+        assert nerl == pytest.approx(erl_nm / expected["max_erl_nm"]), key
+    mean = np.average(scores.skeleton_erl_nm, weights=scores.skeleton_length_nm)
+    assert mean == pytest.approx(scores.erl_nm)
+    assert scores.skeleton_ids.tolist() == list(range(1, 9))
+    assert scores.n_skeletons == 8
+
+
+def test_perfect_segmentation():
+    skeletons, _ = random_case(3)
+    scores = score_skeletons(skeletons, skeletons.node_skeleton_ids * 10)
+    assert scores.nerl == 1
+    assert scores.nerl_ci95() == (1, 1)
+    assert (scores.voi_split, scores.voi_merge, scores.rand_split, scores.rand_merge) == (0, 0, 1, 1)
+    assert (scores.n_splits, scores.n_mergers, scores.background_fraction) == (0, 0, 0)
+
+
+def line(ids, segments, edges):
+    positions_nm = np.stack([np.zeros(len(ids)), np.zeros(len(ids)), 10.0 * np.arange(len(ids))], axis=1)
+    return Skeletons(positions_nm, np.array(ids), np.array(edges).reshape(-1, 2)), np.array(segments)
+
+
+def test_nodes_of_skeleton_0_count_nowhere():
+    with_zero = line([5, 5, 5, 0, 0], [1, 1, 2, 2, 1], [(0, 1), (1, 2), (2, 3), (3, 4)])
+    without = line([5, 5, 5], [1, 1, 2], [(0, 1), (1, 2)])
+    assert score_skeletons(*with_zero).to_json() == score_skeletons(*without).to_json()
+    assert score_skeletons(*with_zero).n_mergers == 0
+
+
+def test_json_holds_plain_numbers():
+    skeletons, segments = random_case(4)
+    found = score_skeletons(skeletons, segments, merge_tolerance=math.inf).to_json()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["merge_tolerance"] == "inf"
+    assert list(found["nerl_by_tolerance"]) == ["0", "5", "20", "50", "100", "inf"]
+    assert set(found) == {
+        *("nerl", "nerl_ci95", "merge_tolerance", "nerl_by_tolerance", "erl_nm", "max_erl_nm", "voi_split", "voi_merge"),
+        *("rand_split", "rand_merge", "n_splits", "n_mergers", "n_non0_mergers", "n_skeletons", "n_nodes"),
+        "background_fraction",
+    }
+    assert score_skeletons(skeletons, segments, merge_tolerance=5).to_json()["merge_tolerance"] == 5
+
+
+def test_confidence_interval_is_the_spread_of_redrawn_skeletons():
+    skeletons, segments = random_case(5)
+    scores = score_skeletons(skeletons, segments)
+    rng = np.random.default_rng(9)
+    redrawn = []
+    for _ in range(4000):
+        drawn = rng.integers(scores.n_skeletons, size=scores.n_skeletons)
+        length, erl = scores.skeleton_length_nm[drawn], scores.skeleton_erl_nm[drawn]
+        if length.any():
+            redrawn.append((length * erl).sum() / (length**2).sum())
+    low, high = scores.nerl_ci95()
+    assert low < scores.nerl < high
+    assert (low, high) == pytest.approx(np.percentile(redrawn, [2.5, 97.5]), abs=0.03)
+    assert scores.nerl_ci95() == (low, high)
+    assert scores.nerl_ci95(seed=1) != (low, high)
+
+
+def test_refuses():
+    skeletons, segments = line([1, 1, 2], [1, 1, 1], [(0, 1)])
+    with pytest.raises(ValueError, match=r"3 nodes but segments of shape \(2,\)"):
+        score_skeletons(skeletons, segments[:2])
+    with pytest.raises(ValueError, match="merge_tolerance must be >= 0, got -1"):
+        score_skeletons(skeletons, segments, merge_tolerance=-1)
+    with pytest.raises(ValueError, match="merge_tolerance must be >= 0, got nan"):
+        score_skeletons(skeletons, segments, merge_tolerance=math.nan)
+    for no_length in (line([1, 2], [1, 1], []), line([0, 0], [1, 1], [(0, 1)]), line([], [], [])):
+        with pytest.raises(UserError, match="no run length to score: the . skeletons have 0 edges"):
+            score_skeletons(*no_length)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from pipeline_lib.metrics import SkeletonError, score_skeletons, worst_errors
+from pipeline_lib.skeletons import Skeletons
+
+
+def lines(*parts):
+    """Straight skeletons side by side, 100 nm apart in y, nodes 10 nm apart in x; a part is (skeleton id, segment of each node)."""
+    positions_nm, ids, segments, edges = [], [], [], []
+    for y, (skeleton, segments_of) in enumerate(parts):
+        edges += [(len(ids) + i, len(ids) + i + 1) for i in range(len(segments_of) - 1)]
+        positions_nm += [(0, 100 * y, 10 * x) for x in range(len(segments_of))]
+        ids += [skeleton] * len(segments_of)
+        segments += segments_of
+    return Skeletons(np.array(positions_nm), np.array(ids), np.array(edges)), np.array(segments)
+
+
+def test_a_split():
+    skeletons, segments = lines((4, [1, 1, 1, 2, 2, 2, 2]))
+    loss_nm = 2 * 20 * 30 / 60
+    assert worst_errors(skeletons, segments) == [SkeletonError("split", (1, 2), (4,), (0, 0, 25), loss_nm)]
+
+
+def test_alternating_segments_are_one_split():
+    skeletons, segments = lines((4, [1, 1, 2, 1, 1, 2, 2]))
+    (error,) = worst_errors(skeletons, segments)
+    assert error == SkeletonError("split", (1, 2), (4,), (0, 0, 15), 2 * 20 * 10 / 60)
+
+
+def test_a_merger_of_three():
+    """Segment 8 runs 40 nm in skeleton 5, 20 nm in skeleton 6 and 10 nm in skeleton 4."""
+    skeletons, segments = lines((4, [0, 8, 8, 0, 0]), (5, [8, 8, 8, 8, 8]), (6, [0, 0, 8, 8, 8, 0]))
+    (error,) = worst_errors(skeletons, segments)
+    assert (error.kind, error.segment_ids, error.skeleton_ids) == ("merger", (8,), (5, 6, 4))
+    assert error.position_nm == (0, 200, 20)
+    assert error.loss_nm == pytest.approx((40**2 + 20**2 + 10**2) / (40 + 40 + 50))
+
+
+def test_repairing_a_merger_gains_what_was_said():
+    skeletons, segments = lines((4, [1] * 9), (5, [1] * 4 + [2] * 8), (6, [2] * 3))
+    total = score_skeletons(skeletons, segments)
+    for error in worst_errors(skeletons, segments):
+        if error.kind == "merger":
+            inside = segments == error.segment_ids[0]
+            repaired = score_skeletons(skeletons, np.where(inside, 100 + skeletons.node_skeleton_ids, segments))
+            assert repaired.erl_nm - total.erl_nm == pytest.approx(error.loss_nm)
+    assert {error.kind for error in worst_errors(skeletons, segments)} == {"merger", "split"}
+
+
+def test_sorted_by_loss_and_limited():
+    rng = np.random.default_rng(31)
+    skeletons, segments = lines(*((i, np.repeat(rng.integers(0, 30, 10), 6).tolist()) for i in range(1, 9)))
+    everything = worst_errors(skeletons, segments, limit=1000)
+    losses = [error.loss_nm for error in everything]
+    assert losses == sorted(losses, reverse=True)
+    assert len({error.kind for error in everything[:20]}) == 2
+    assert worst_errors(skeletons, segments, limit=7) == everything[:7]
+    assert worst_errors(skeletons, segments, limit=0) == []
+    scores = score_skeletons(skeletons, segments)
+    mergers = [(error.segment_ids[0], i) for error in everything if error.kind == "merger" for i in error.skeleton_ids]
+    assert sorted(mergers) == sorted(map(tuple, scores.mergers[scores.mergers[:, 0] != 0].tolist()))
+
+
+def test_tolerance_and_background_hide_mergers():
+    skeletons, segments = lines((4, [8, 8, 8, 0]), (5, [8, 0, 0, 0]))
+    assert [error.kind for error in worst_errors(skeletons, segments)] == ["merger"]
+    assert worst_errors(skeletons, segments, merge_tolerance=1) == []
+
+
+def test_skeleton_0_and_edges_between_skeletons():
+    skeletons, segments = lines((0, [1, 1, 2]), (4, [1, 1, 1]), (5, [3, 3]))
+    assert worst_errors(skeletons, segments) == []
+    crossing = Skeletons(skeletons.node_positions_nm, skeletons.node_skeleton_ids, [*skeletons.edges, (5, 6)])
+    (error,) = worst_errors(crossing, segments)
+    assert (error.kind, error.segment_ids, error.skeleton_ids, error.loss_nm) == ("split", (1, 3), (4,), 0)
+
+
+def test_nothing_wrong():
+    assert worst_errors(*lines((4, [1, 1, 1]), (5, [2, 2]))) == []
