@@ -18,7 +18,10 @@ def flip(sample: Sample, axes: Sequence[int]) -> Sample:
 
 
 def quarter_turns(sample: Sample, plane: tuple[int, int], turns: int) -> Sample:
-    """Turned `turns` times by 90 degrees from the first axis of `plane` towards the second. Raises ValueError if they differ."""
+    """Turned `turns` times by 90 degrees, from the first axis of `plane` towards the second.
+
+    Raises ValueError where the two axes differ in length or voxel size.
+    """
     if not can_turn(sample, plane):
         raise ValueError(f"axes {plane} differ in length or voxel size: {sample.image.shape}, {sample.voxel_size_nm} nm")
     return _moved(sample, lambda array: np.rot90(array, turns, plane))

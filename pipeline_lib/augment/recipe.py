@@ -32,8 +32,8 @@ def transforms_of(settings: AugmentSettings) -> list[Transform]:
 
 
 def augment(sample: Sample, settings: AugmentSettings, rng: np.random.Generator) -> Sample:
-    """A random variant of `sample`, whose arrays are not changed; the result is C-contiguous. The same `rng` state, the same variant."""
+    """A random variant of `sample`, C-contiguous; the arrays of `sample` stay. Equal states of `rng` give equal variants."""
     for transform in transforms_of(settings):
         sample = transform(sample, rng)
-    arrays = {name: np.ascontiguousarray(getattr(sample, name)) for name in ("image", "labels", "labelled")}
-    return replace(sample, **arrays)
+    image, labels, labelled = map(np.ascontiguousarray, (sample.image, sample.labels, sample.labelled))
+    return replace(sample, image=image, labels=labels, labelled=labelled)

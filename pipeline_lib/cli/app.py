@@ -70,7 +70,7 @@ def train(
     """Train one segment of a network."""
     set_threads(threads)
     with stage("train", output.parent, log):
-        from pipeline_lib.training import train_segment
+        from pipeline_lib.training.train import train_segment
         from pipeline_lib.volumes import Volume
 
         train_segment(
@@ -93,7 +93,7 @@ def choose_checkpoint(
     """Choose the checkpoint with the lowest validation loss."""
     with stage("choose-checkpoint", output.parent / "choice", log):
         from pipeline_lib.artefacts import write_json
-        from pipeline_lib.training import select_checkpoint
+        from pipeline_lib.training.select import select_checkpoint
 
         write_json(output, select_checkpoint(checkpoint, "best"))
 

@@ -16,8 +16,7 @@ def level_of(threshold: float) -> int:
 
     The 1e-9 lets every n / 255 come back as n. Raises ValueError unless 0 <= threshold <= 1.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"a threshold lies between 0 and 1, got {threshold}")
+    check_threshold(threshold)
     return math.floor(255 * threshold + 1e-9)
 
 
@@ -44,6 +43,12 @@ def label_components(affinities: np.ndarray, threshold: float, *, foreground: np
     return labels.reshape(shape_vox)
 
 
+def check_threshold(threshold: float) -> None:
+    """Raises ValueError unless 0 <= threshold <= 1."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"a threshold lies between 0 and 1, got {threshold}")
+
+
 def check_affinities(affinities: np.ndarray) -> None:
     """Raises ValueError unless these are (3, z, y, x) uint8, float16 or float32 of less than 2**32 voxels."""
     if affinities.ndim != 4 or len(affinities) != 3:
@@ -52,6 +57,17 @@ def check_affinities(affinities: np.ndarray) -> None:
         raise ValueError(f"expected affinities of type uint8, float16 or float32, got {affinities.dtype}")
     if affinities[0].size > MAX_VOXELS:
         raise ValueError(f"at most {MAX_VOXELS} voxels can be labelled at once, got {affinities[0].size}")
+
+
+def to_levels(affinities: np.ndarray) -> np.ndarray:
+    """A uint8 copy, C-contiguous, in which a value is above level n if the affinity is above n / 255; NaN becomes 0."""
+    if affinities.dtype == np.uint8:
+        return affinities.copy(order="C")
+    steps = np.arange(255) / 255
+    levels = np.empty(affinities.shape, np.uint8)
+    for plane in np.ndindex(affinities.shape[:2]):  # plane by plane: searchsorted makes float64 copies
+        levels[plane] = np.searchsorted(steps, np.nan_to_num(affinities[plane], nan=-1.0), side="left")
+    return levels
 
 
 def _comparable(affinities: np.ndarray, threshold: float) -> tuple[np.ndarray, Any, Any]:

@@ -6,6 +6,8 @@ import fastremap
 import numpy as np
 from numba import njit
 
+from pipeline_lib.components.neighbours import neighbour
+
 
 def remove_small_segments(labels: np.ndarray, min_size_vox: int) -> np.ndarray:
     """Segments of fewer than `min_size_vox` voxels become 0; the others are numbered 1..n in the order of their first voxels.
@@ -31,45 +33,35 @@ def grow_segments(labels: np.ndarray, radius_vox: int, *, foreground: np.ndarray
         raise ValueError(f"radius_vox must be >= 0, got {radius_vox}")
     if foreground is not None and (foreground.shape != labels.shape or foreground.dtype != bool):
         raise ValueError(f"foreground must be bool {labels.shape}, got {foreground.dtype} {foreground.shape}")
-    grown = np.array(labels, order="C")
-    free = grown == 0 if foreground is None else (grown == 0) & foreground
-    _grow(grown, np.ascontiguousarray(free), radius_vox)
-    return grown
+    grown = labels.reshape(-1).copy()
+    free = grown == 0 if foreground is None else (grown == 0) & foreground.reshape(-1)
+    _grow(grown, free, labels.shape, radius_vox)
+    return grown.reshape(labels.shape)
 
 
 @njit(cache=True)
-def _grow(labels: np.ndarray, free: np.ndarray, radius_vox: int) -> None:
+def _grow(labels: np.ndarray, free: np.ndarray, shape_vox: tuple[int, int, int], radius_vox: int) -> None:
     """`free` marks what may still be filled; a voxel leaves it at the end of the step that fills it."""
     queue = np.empty(free.sum(), np.int64)
     first, end = 0, 0
     for step in range(radius_vox):
         frontier = np.arange(labels.size) if step == 0 else queue[first:end]
-        first, end = end, _fill_neighbours(labels, free, frontier, queue, end)
+        first = end
+        for voxel in frontier:
+            # What this very step has filled is still free; it does not spread before the next one.
+            if labels[voxel] == 0 or free[voxel]:
+                continue
+            for direction in range(6):
+                to = neighbour(int(voxel), direction, shape_vox)
+                if to < 0 or not free[to]:
+                    continue
+                if labels[to] == 0:
+                    queue[end] = to
+                    end += 1
+                    labels[to] = labels[voxel]
+                elif labels[voxel] < labels[to]:
+                    labels[to] = labels[voxel]
         if first == end:
             return
         for voxel in queue[first:end]:
-            free.reshape(-1)[voxel] = False
-
-
-@njit(cache=True)
-def _fill_neighbours(labels: np.ndarray, free: np.ndarray, frontier: np.ndarray, queue: np.ndarray, end: int) -> int:
-    """Gives the free neighbours of `frontier` the smallest id that touches them and appends them to `queue[:end]`."""
-    n_z, n_y, n_x = labels.shape
-    for voxel in frontier:
-        z, y, x = voxel // (n_y * n_x), voxel // n_x % n_y, voxel % n_x
-        label = labels[z, y, x]
-        # What this very step has filled is still free; it does not spread before the next one.
-        if label == 0 or free[z, y, x]:
-            continue
-        for direction in range(6):
-            axis, step = direction // 2, 2 * (direction % 2) - 1
-            to_z, to_y, to_x = z + step * (axis == 0), y + step * (axis == 1), x + step * (axis == 2)
-            if not (0 <= to_z < n_z and 0 <= to_y < n_y and 0 <= to_x < n_x) or not free[to_z, to_y, to_x]:
-                continue
-            if labels[to_z, to_y, to_x] == 0:
-                queue[end] = (to_z * n_y + to_y) * n_x + to_x
-                end += 1
-                labels[to_z, to_y, to_x] = label
-            elif label < labels[to_z, to_y, to_x]:
-                labels[to_z, to_y, to_x] = label
-    return end
+            free[voxel] = False

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipeline_lib.components.label import check_affinities, find_root, level_of
+from pipeline_lib.components.label import check_affinities, find_root, level_of, to_levels
 from pipeline_lib.errors import UserError
 
 HIGHEST_LEVEL = 254  # at 255 no uint8 edge is left
@@ -81,7 +81,7 @@ def sweep_thresholds(affinities: np.ndarray, *, lowest: float = 0.25, points_vox
     shape_vox = affinities.shape[1:]
     lowest_level = min(level_of(lowest), HIGHEST_LEVEL)
     points = None if points_vox is None else _flat_points(points_vox, shape_vox)
-    levels = _levels(affinities)
+    levels = to_levels(affinities)
     for axis in range(3):
         levels[axis][(slice(None),) * axis + (slice(-1, None),)] = 0
     edges, n_by_level = _edges_by_level(levels.reshape(-1), lowest_level)
@@ -103,17 +103,6 @@ def _flat_points(points_vox: np.ndarray, shape_vox: tuple[int, int, int]) -> np.
             f"{tuple(points_vox[outside[0]].tolist())}: check the voxel size and the origin of the skeletons"
         )
     return np.asarray(np.ravel_multi_index(tuple(points_vox.T), shape_vox), np.int64)
-
-
-def _levels(affinities: np.ndarray) -> np.ndarray:
-    """A uint8 copy in which value v is above level n if the affinity is above n / 255."""
-    if affinities.dtype == np.uint8:
-        return affinities.copy(order="C")
-    steps = np.arange(255) / 255
-    levels = np.empty(affinities.shape, np.uint8)
-    for plane in np.ndindex(affinities.shape[:2]):  # plane by plane: searchsorted makes float64 copies
-        levels[plane] = np.searchsorted(steps, np.nan_to_num(affinities[plane], nan=-1.0), side="left")
-    return levels
 
 
 def _edges_by_level(levels: np.ndarray, lowest_level: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.inference.blending import Forward
-from pipeline_lib.network import build_network
+from pipeline_lib.network import network_from_settings
 from pipeline_lib.settings.learning import TargetSettings
 from pipeline_lib.settings.networks import NetworkSettings
 
@@ -57,8 +57,7 @@ def load_trained_network(path: Path) -> TrainedNetwork:
     if content["in_channels"] != 1 or content["precision"] not in ("float32", "bfloat16"):
         facts = f"{content['in_channels']} and {content['precision']!r}"
         raise UserError(f"{path}: expected one image channel and precision float32 or bfloat16, got {facts}")
-    options = settings.model_dump(exclude={"name"})
-    module = build_network(settings.name, in_channels=1, out_channels=len(targets.offsets_vox), **options)
+    module = network_from_settings(settings, out_channels=len(targets.offsets_vox))
     try:
         module.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:

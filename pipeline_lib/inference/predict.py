@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from pipeline_lib.artefacts import ShardStore, read_json, write_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Triple
+from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.inference.blending import Forward, blend_planes
 from pipeline_lib.inference.checkpoint import TrainedNetwork, load_trained_network
 from pipeline_lib.inference.columns import Column, columns_of, count_calls, memory_need_mb
@@ -26,8 +27,9 @@ from pipeline_lib.inference.flips import average_flips
 from pipeline_lib.inference.patches import count_patches
 from pipeline_lib.inference.quantise import clear_outgoing, quantised_layers
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import PredictStage, science
-from pipeline_lib.volumes import Volume
+from pipeline_lib.volumes import Volume, write_box
 from pipeline_lib.volumes.affinities import create_affinities
 
 ARRAY = "affinities.zarr/0"
@@ -152,33 +154,33 @@ def _missing_layers(column: Column, store: ShardStore) -> list[int]:
 
 def _predict_column(job: Prediction, forward: Forward, column: Column, missing: Sequence[int], *, device: str) -> None:
     """Sweep a column from its first to its last missing layer."""
-    array = zarr.open_array(store=str(job.array_path), mode="r+")
+    array = zarr.open_array(store=job.array_path, mode="r+")
     layers = range(missing[0], missing[-1] + 1)
-    target = column.box_of(layers[0], layers[-1])
-    n_channels = len(job.offsets_vox)
-    planes = blend_planes(
-        job.image, forward, patch_vox=job.patch_vox, target=target, n_channels=n_channels, device=device
-    )
+    n_channels, target = len(job.offsets_vox), column.box_of(layers[0], layers[-1])
+    planes = blend_planes(job.image, forward, patch_vox=job.patch_vox, target=target, n_channels=n_channels, device=device)
     boxes = [column.box_of(k, k) for k in layers]
     for k, box, values in zip(layers, boxes, quantised_layers(planes, boxes), strict=True):
         if k not in missing:
             continue
         clear_outgoing(values, job.offsets_vox, box=box, shape_vox=job.grid.shape_vox)
         for block in column.layers[k]:
-            part = values[(slice(None), *block.write_box.relative_to(box).slices)]
-            try:
-                array[(slice(None), *block.write_box.slices)] = part
-            except (OSError, RuntimeError) as error:
-                raise UserError(f"cannot write {job.array_path}: {error}") from error
+            _remove_shards(job.array_path, array, block.write_box)
+            write_box(array, block.write_box, values[(slice(None), *block.write_box.relative_to(box).slices)])
             job.store.record(block.index)
+
+
+def _remove_shards(path: Path, array: zarr.Array, box: Box) -> None:
+    """Shards that a kill has torn would be read, and fail, where the volume ends within them."""
+    places = (range(a // n, -(-b // n)) for a, b, n in zip(box.start_vox, box.stop_vox, SHARD_VOX, strict=True))
+    for place in product(*places):
+        (path / array.metadata.encode_chunk_key((0, *place))).unlink(missing_ok=True)
 
 
 def _checked_image(volume: Volume) -> zarr.Array:
     image = volume.image()
-    if image.shape != volume.shape_vox or image.dtype != "uint8":
-        facts = f"{image.dtype} of shape {list(image.shape)}"
-        expected = f"uint8 of shape {list(volume.shape_vox)}"
-        raise UserError(f"{volume.folder / volume.image_path}: expected {expected}, got {facts}; import the volume again")
+    if image.dtype != "uint8":
+        where = volume.folder / volume.image_path
+        raise UserError(f"{where}: expected an image of uint8, got {image.dtype}; import the volume again")
     return image
 
 

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from pipeline_lib.network.upsampling import FixedBilinearUpsampling
 from pipeline_lib.settings.networks import ResidualSymmetricUNet, Triple
 
+MakeNorm = Callable[[int], nn.Module | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
     """How the layers of one network are made: `normalisation(channels)` gives a layer or None, `activation` is torch's name."""
 
-    normalisation: Callable[[int], nn.Module | None]
+    normalisation: MakeNorm
     activation: str = "ReLU"
     activation_parameters: Mapping[str, float] = field(default_factory=dict)
     upsampling: str = "bilinear"
@@ -99,7 +101,11 @@ class Up(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, factors: Triple, layers: Layers) -> None:
         super().__init__()
-        resize = FixedBilinearUpsampling(in_channels, factors) if layers.upsampling == "bilinear" else nn.Upsample(scale_factor=factors)
+        resize = (
+            FixedBilinearUpsampling(in_channels, factors)
+            if layers.upsampling == "bilinear"
+            else nn.Upsample(scale_factor=factors)
+        )
         self.up = nn.Sequential(resize, same_size_conv(in_channels, out_channels, (1, 1, 1), bias=False, slope=layers.slope))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +127,7 @@ class UpBlock(nn.Module):
 
 
 class ResidualUNetCore(nn.Module):
-    """(N, width[0], z, y, x) -> the same shape; one entry of `kernels` per level, one of `factors` per level below the finest."""
+    """(N, width[0], z, y, x) -> the same shape; `kernels` for every level, pooling `factors` for every level but the finest."""
 
     def __init__(self, width: Sequence[int], factors: Sequence[Triple], kernels: Sequence[Triple], layers: Layers) -> None:
         super().__init__()
@@ -172,8 +178,8 @@ def kernels_per_level(levels: int, depth2d: int, kernel2d: Triple) -> list[Tripl
     return [kernel2d if level < depth2d else (3, 3, 3) for level in range(levels)]
 
 
-def normalisation(kind: str, *, group_size: int = 16, eps: float = 1e-5, affine: bool = True) -> Callable[[int], nn.Module | None]:
-    """What makes the normalisation layer for a number of channels: batch, group (`group_size` channels each), instance or none."""
+def normalisation(kind: str, *, group_size: int = 16, eps: float = 1e-5, affine: bool = True) -> MakeNorm:
+    """What makes the layer for a number of channels: batch, group (`group_size` channels each), instance, or none (None)."""
 
     def make(channels: int) -> nn.Module | None:
         if kind == "batch":

@@ -36,7 +36,7 @@ _LOOK: Any = {
 _MANY_POINTS = 1500  # drawn as pixels from here on, so that the page stays small
 
 
-def draw(paint: Callable[[Axes], None], *, size: tuple[float, float] = (4.9, 3.0)) -> str:
+def draw(paint: Callable[[Axes], None], *, size: tuple[float, float] = (4.3, 2.75)) -> str:
     """SVG of one set of axes; equal drawings give equal text. size: width, height in inches."""
     with matplotlib.rc_context(_LOOK):
         figure = Figure(figsize=size, layout="constrained", dpi=150)
@@ -58,7 +58,7 @@ def loss_chart(rows: Sequence[Mapping[str, str]], *, chosen_step: int | None = N
         if len(validation):
             axes.plot(steps, validation, "o-", color=WARM, label="validation")
         if chosen_step is not None:
-            axes.axvline(chosen_step, color=SOFT, linestyle="--", linewidth=1)
+            _mark_choice(axes, chosen_step)
         values = np.concatenate([losses, validation])
         if len(values) and values.min() > 0 and values.max() / values.min() > 10:
             axes.set_yscale("log")

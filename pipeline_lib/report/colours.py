@@ -42,11 +42,11 @@ class Palette:
 HASHED = Palette(np.zeros(0, np.int64), np.zeros((0, 3)))
 
 
-def distinct_palette(ids: np.ndarray) -> Palette:
-    """Colours that a few ids can be told apart by, whatever the ids."""
+def distinct_palette(ids: np.ndarray, *, hue: float) -> Palette:
+    """Colours that a few ids can be told apart by, whatever the ids; the lowest has the hue (0..1) that is given."""
     ids = np.unique(ids)
-    hue = (0.58 + np.arange(len(ids)) * 0.45) % 1.0
-    return Palette(ids, np.asarray(hsv_to_rgb(np.stack([hue, np.full(len(ids), 0.8), np.ones(len(ids))], axis=-1))))
+    hues = (hue + np.arange(len(ids)) * 0.618) % 1.0
+    return Palette(ids, np.asarray(hsv_to_rgb(np.stack([hues, np.full(len(ids), 0.8), np.ones(len(ids))], axis=-1))))
 
 
 def matched_palette(segments: np.ndarray, truth: np.ndarray) -> Palette:

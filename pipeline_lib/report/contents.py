@@ -90,12 +90,12 @@ class VolumeResult:
 
 
 def read_results(contents: ReportContents) -> list[VolumeResult]:
-    """All segmented volumes, test before val, each group in the order of the config.
+    """All segmented volumes, test before val, and in each group scored ones before those without truth.
 
     A volume without labels and skeletons has no scores; of any other a missing metrics.json is a UserError.
     """
-    parts = sorted((p for p in contents.volumes if p.split in ("test", "val")), key=lambda p: p.split != "test")
-    return [_read_result(contents, part) for part in parts]
+    results = [_read_result(contents, part) for part in contents.volumes if part.split in ("test", "val")]
+    return sorted(results, key=lambda result: (result.split != "test", result.metrics is None))
 
 
 def read_choice(contents: ReportContents) -> dict[str, Any]:

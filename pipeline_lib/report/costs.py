@@ -10,7 +10,10 @@ from pipeline_lib.report.contents import ReportContents, read_if_present
 from pipeline_lib.report.html import Html, caption, element, facts, section, table
 from pipeline_lib.report.units import duration, memory
 
+_BAR_PX = 140
 NOT_RECORDED = "not recorded"
+_NOTE = """Measured by each stage itself in its last run: one that went on after an interruption counts from there. Peak
+memory is that of the largest single process."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,12 @@ def costs_section(contents: ReportContents) -> Html:
     largest = max((record["peak_memory_mb"] for record in records), default=0.0)
     rows = [_row(cost, longest, largest) for cost in costs]
     total = sum(record["wall_s"] for record in records)
-    header = ("stage", "of", "", "wall time", "", "peak memory", "started (UTC)")
+    header = ("stage", "of", "wall time", "", "peak memory", "", "started (UTC)")
     return section(
         "costs",
         "Wall time and memory",
-        table(header, rows, text_columns=2),
-        caption(
-            f"Together {duration(total)}; the largest process held {memory(largest)}. Measured by each stage itself in its last"
-            " run: a stage that went on after an interruption counts from there. Peak memory is that of the largest single process."
-        ),
+        table(header, rows, text=(0, 1, 2, 4, 6)),
+        caption(f"Together {duration(total)}; the largest process held {memory(largest)}. ", _NOTE),
     )
 
 
@@ -81,5 +81,5 @@ def _row(cost: StageCost, longest: float, largest: float) -> list[object]:
 
 
 def _bar(value: float, most: float, colour: str) -> Html:
-    share = 100 * value / most if most > 0 else 0.0
-    return element("span", class_="bar", style=f"width:{max(share, 0.5):.1f}%;background:{colour}")
+    share = _BAR_PX * value / most if most > 0 else 0.0
+    return element("span", class_="bar", style=f"width:{max(share, 1):.0f}px;background:{colour}")

@@ -18,7 +18,7 @@ _MOST_VOLUMES = 3
 
 def headline_text(contents: ReportContents) -> str:
     """Plain lines for a terminal: scores of the test volumes, each NERL with its merge tolerance, and the threshold."""
-    results = read_results(contents)
+    results, choice = read_results(contents), read_choice(contents)
     tests = [result for result in results if result.split == "test"]
     shown = tests if any(result.metrics for result in tests) else results
     lines = [contents.project]
@@ -26,10 +26,9 @@ def headline_text(contents: ReportContents) -> str:
         lines += _volume_lines(result)
     if len(shown) > _MOST_VOLUMES:
         lines.append(f"  and {len(shown) - _MOST_VOLUMES} more volumes, see the report")
-    lines.append(f"  {threshold_sentence(read_choice(contents))}")
-    warning = read_choice(contents).get("warning")
-    if warning:
-        lines.append(f"  warning: {warning}")
+    lines.append(f"  {threshold_sentence(choice)}")
+    if choice.get("warning"):
+        lines.append(f"  warning: {choice['warning']}")
     return "\n".join(lines) + "\n"
 
 
@@ -50,7 +49,7 @@ def _volume_lines(result: VolumeResult) -> list[str]:
     name = result.name if result.name == result.split else f"{result.name} ({result.split})"
     if result.metrics is None:
         return [f"  {name}: {count(result.n_segments)} segments, not scored (the volume has no truth)"]
-    used = ", which chose the threshold" if result.split == "val" else ""
+    used = ", used to choose" if result.split == "val" else ""
     skeletons, voxels = result.skeleton_scores, result.voxel_scores
     lines = []
     if skeletons:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import matplotlib.image
 import numpy as np
@@ -39,9 +39,11 @@ def section(anchor: str, title: str, *parts: object) -> Html:
     return element("section", element("h2", title), *parts, id=anchor)
 
 
-def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, text_columns: int = 1, class_: str = "") -> Html:
-    """A table that scrolls sideways where it is too wide; all but the first `text_columns` columns hold numbers, set right."""
-    kinds = ["text" if column < text_columns else "number" for column in range(len(header))]
+def table(
+    header: Sequence[object], rows: Iterable[Sequence[object]], *, text: Collection[int] = (0,), class_: str = ""
+) -> Html:
+    """A table that scrolls sideways where it is too wide. text: columns that hold words; the others hold numbers, set right."""
+    kinds = ["text" if column in text else "number" for column in range(len(header))]
     head = element("tr", *(element("th", cell, class_=kind, scope="col") for cell, kind in zip(header, kinds, strict=True)))
     body = [element("tr", *(element("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True))) for row in rows]
     grid = element("table", element("thead", head), element("tbody", *body), class_=class_)

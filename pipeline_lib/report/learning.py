@@ -14,13 +14,17 @@ from pipeline_lib.report.html import Html, caption, chart, details, element, fac
 from pipeline_lib.report.units import decimal
 
 _FACTS_SHOWN_OPEN = 14
+_BEST_BY_NOTE = """Values are means over the val volumes; VOI is the sum of split and merge in bits. Without merger: among the
+thresholds at which no segment but background holds nodes of two skeletons beyond the merge tolerance."""
 
 
 def training_section(contents: ReportContents) -> Html:
     rows = read_rows(contents.model / "metrics.csv")
     parts: list[object] = []
     if rows:
-        drawings = [chart(charts.loss_chart(rows), "Training and validation loss over the steps")]
+        best = read_if_present(contents.model / "best.json") if len(contents.segments) > 1 else None
+        losses = charts.loss_chart(rows, chosen_step=best["step"] if best else None)
+        drawings = [chart(losses, "Training and validation loss over the steps")]
         for column, label in (("learning_rate", "learning rate"), ("seconds", "time (s)")):
             if any(row.get(column) for row in rows):
                 drawings.append(chart(charts.step_chart(rows, column, label), f"{label} over the steps"))
@@ -33,7 +37,7 @@ def training_section(contents: ReportContents) -> Html:
     if plan is None:
         parts.append(element("p", f"Plan: {NOT_RECORDED}."))
     else:
-        told = [(name, value) for name, value in flattened(plan) if not name.startswith(("versions", "hardware"))]
+        told = [(name, value) for name, value in flattened(plan) if not name.startswith(("schema", "versions", "hardware"))]
         parts.append(facts(told[:_FACTS_SHOWN_OPEN]))
         if told[_FACTS_SHOWN_OPEN:]:
             parts.append(details("More of the plan", facts(told[_FACTS_SHOWN_OPEN:])))
@@ -53,18 +57,14 @@ def threshold_section(contents: ReportContents, choice: dict[str, Any]) -> Html:
     rows = [[_measure(name), f"{best['threshold']:g}", decimal(best["value"], 3)] for name, best in choice["best_by"].items()]
     parts.append(element("h3", "What other measures would have chosen"))
     parts.append(table(("best by", "threshold", "value"), rows))
-    note = (
-        "Values are means over the val volumes; VOI is the sum of split and merge in bits. Without merger: among the thresholds at"
-        " which no segment but background holds nodes of two skeletons beyond the merge tolerance."
-    )
-    parts.append(caption(note))
+    parts.append(caption(_BEST_BY_NOTE))
     return section("threshold", "Threshold", *parts)
 
 
 def flattened(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Names and plain values of nested objects, such as ("probe bfloat16 ms", 12.5)."""
     for key, value in content.items():
-        name = f"{prefix}{key}".replace("_", " ")
+        name = prefix.strip() if f"{key} " == prefix else f"{prefix}{key}".replace("_", " ")
         if isinstance(value, dict):
             yield from flattened(value, f"{name} ")
         else:

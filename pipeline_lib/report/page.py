@@ -83,12 +83,12 @@ def _settings_section(contents: ReportContents) -> Html:
 
 def _software_section(contents: ReportContents) -> Html:
     plan = read_if_present(contents.model / "plan.json") or {}
-    parts: list[object] = [element("h3", "Hardware"), machines(contents)]
-    for key, title in (("hardware", "Hardware that training saw"), ("versions", "Versions")):
+    groups = [element("div", element("h3", "Machines of all stages"), machines(contents))]
+    for key, title in (("hardware", "Hardware that training saw"), ("versions", "Versions that training saw")):
         told = plan.get(key)
-        parts.append(element("h3", title))
-        parts.append(facts(flattened(told)) if isinstance(told, dict) else element("p", str(told or NOT_RECORDED)))
-    return section("software", "Software and hardware", *parts)
+        shown = facts(flattened(told)) if isinstance(told, dict) else element("p", str(told or NOT_RECORDED))
+        groups.append(element("div", element("h3", title), shown))
+    return section("software", "Software and hardware", element("div", *groups, class_="columns"))
 
 
 def _files_section(contents: ReportContents) -> Html:

@@ -14,6 +14,17 @@ from pipeline_lib.report.html import Html, caption, chart, element, joined, sect
 from pipeline_lib.report.units import count, decimal, length, tolerance
 
 USED_TO_CHOOSE = element("span", "val, used to choose", class_="tag")
+_SKELETONS_NOTE = """NERL: expected run length (ERL) over that of a perfect segmentation, 1 is best; NERLs at different merge
+tolerances cannot be compared. Interval: percentiles over skeletons drawn anew. VOI: variation of information over skeleton
+nodes in bits, 0 is best. Splits: skeleton edges between two segments. Mergers: pairs of a segment and a skeleton that it
+shares with another one, background aside."""
+_VOXELS_NOTE = """Over all voxels with a true label; background counts as one more segment. VOI in bits and adapted Rand
+error: 0 is best. Precision, recall: of the pairs of voxels in one segment those in one neuron, and the reverse; 1 is best."""
+_TOLERANCE_NOTE = """A skeleton that shares at most so many nodes with a segment is set aside before it is decided which
+segments merge; at \u221e no merger counts, which is the most that repairing mergers could give."""
+_RUN_LENGTHS_NOTE = """Each point is one skeleton: the run length that a random point on it can expect, over its length. On
+the dashed line a skeleton lies whole in one segment. Merged: in a segment that holds another skeleton too; that part counts
+as length 0. On the right how many skeletons keep which part of their length."""
 
 
 def headline_section(results: Sequence[VolumeResult], choice: dict[str, Any]) -> Html:
@@ -25,32 +36,34 @@ def headline_section(results: Sequence[VolumeResult], choice: dict[str, Any]) ->
     if unscored:
         told = f"No truth for {', '.join(unscored)}: segmented and shown below, not scored."
         parts.append(element("p", told, class_="lead"))
-    for result in scored or [result for result in results if result.metrics]:
+    shown = scored or [result for result in results if result.metrics]
+    for result in shown:
         parts += [_title(result), _cards(result)]
-    if not scored:
-        parts.append(
-            caption("The scores above are of volumes that also chose the threshold, so they are not those of new data.")
-        )
-    parts.append(element("p", f"{threshold_sentence(choice).capitalize()}."))
+    if shown and not scored:
+        parts.append(caption("These are scores of volumes that choices were made on: expect less of new data."))
+    if not shown:
+        parts.append(element("p", "No volume is scored.", class_="lead"))
+    sentence = threshold_sentence(choice)
+    parts.append(element("p", f"{sentence[0].upper()}{sentence[1:]}."))
     if choice.get("warning"):
         parts.append(element("p", element("b", "Warning: "), choice["warning"], class_="warning"))
     return section("result", "Result", *parts)
 
 
 def volumes_section(results: Sequence[VolumeResult]) -> Html:
+    """Every segmented volume, against skeletons and against labels."""
     lengths = ("NERL", "95 % interval", "merge tolerance", "ERL", "of at most")
-    information = ("VOI nodes split", "merge", "VOI voxels split", "merge", "Rand error")
-    header = ("volume", "split", *lengths, *information, "splits", "mergers", "skeletons", "segments")
+    on_skeletons = ("volume", "", *lengths, "VOI split", "VOI merge", "splits", "mergers", "skeletons", "nodes")
+    on_voxels = ("volume", "", "VOI split", "VOI merge", "VOI sum", "adapted Rand error", "precision", "recall", "segments")
     return section(
         "volumes",
         "All volumes",
-        table(header, [_row(result) for result in results], text_columns=2, class_="dense"),
-        caption(
-            "NERL: expected run length (ERL) over that of a perfect segmentation, 1 is best; NERLs at different merge tolerances"
-            " cannot be compared. Interval: percentiles over skeletons drawn anew. VOI: variation of information in bits, 0 is best,"
-            " at skeleton nodes and in voxels. Rand error: adapted Rand error in voxels, 0 is best. Splits: skeleton edges between"
-            " two segments. Mergers: pairs of a segment and a skeleton that it shares with another one, background aside."
-        ),
+        element("h3", "Against skeletons"),
+        table(on_skeletons, [_skeleton_row(result) for result in results], text=(0, 1)),
+        caption(_SKELETONS_NOTE),
+        element("h3", "Against labels, voxel by voxel"),
+        table(on_voxels, [_voxel_row(result) for result in results], text=(0, 1)),
+        caption(_VOXELS_NOTE),
         *_tolerances(results),
     )
 
@@ -59,11 +72,7 @@ def run_lengths_section(results: Sequence[VolumeResult]) -> Html:
     parts = [_run_lengths(result) for result in results if result.skeletons]
     if not parts:
         return section("run-lengths", "Run lengths", element("p", "No volume is scored against skeletons."))
-    note = (
-        "Each point is one skeleton: the run length that a random point on it can expect, over its length. On the dashed line a"
-        " skeleton lies whole in one segment. Merged: in a segment that also holds another skeleton, which counts as length 0."
-    )
-    return section("run-lengths", "Run lengths", *parts, caption(note))
+    return section("run-lengths", "Run lengths", *parts, caption(_RUN_LENGTHS_NOTE))
 
 
 def split_tag(result: VolumeResult) -> object:
@@ -81,18 +90,15 @@ def _cards(result: VolumeResult) -> Html:
         low, high = skeletons["nerl_ci95"]
         tolerated = f"at merge tolerance {tolerance(skeletons['merge_tolerance'])} nodes"
         interval = f"95 % interval {low:.3f} to {high:.3f}"
-        cards.append(_card("NERL", f"{skeletons['nerl']:.3f}", f"{tolerated}; {interval}"))
+        cards.append(_card("NERL", f"{skeletons['nerl']:.3f}", joined([tolerated, interval], Html("<br>"))))
         cards.append(_voi_card("VOI at skeleton nodes", skeletons))
     if voxels:
         cards.append(_voi_card("VOI in voxels", voxels))
     if skeletons:
-        errors = element(
-            "span", count(skeletons["n_splits"]), element("small", " splits  "), count(skeletons["n_non0_mergers"])
-        )
-        value = joined([errors, element("small", " mergers")], "")
-        cards.append(
-            _card("Errors", value, f"on {count(skeletons['n_skeletons'])} skeletons, {count(skeletons['n_nodes'])} nodes")
-        )
+        splits, mergers = count(skeletons["n_splits"]), count(skeletons["n_non0_mergers"])
+        value = joined([splits, element("small", " splits, "), mergers, element("small", " mergers")], "")
+        note = f"on {count(skeletons['n_skeletons'])} skeletons, {count(skeletons['n_nodes'])} nodes"
+        cards.append(_card("Errors", value, note))
     return element("div", *cards, class_="cards")
 
 
@@ -107,28 +113,36 @@ def _card(name: str, value: object, note: object) -> Html:
     return element("div", *(element("div", content, class_=kind) for kind, content in parts), class_="card")
 
 
-def _row(result: VolumeResult) -> list[object]:
-    s, v = result.skeleton_scores or {}, result.voxel_scores or {}
-    interval = f"{s['nerl_ci95'][0]:.3f}\u2009\u2013\u2009{s['nerl_ci95'][1]:.3f}" if s else "\u2013"
-    name = result.name if result.metrics else joined([result.name, element("span", "no truth, not scored", class_="tag")], " ")
+def _skeleton_row(result: VolumeResult) -> list[object]:
+    scores = result.skeleton_scores
+    if not scores:
+        return _unscored_row(result, 11)
+    low, high = scores["nerl_ci95"]
     return [
-        name,
+        result.name,
         split_tag(result),
-        decimal(s.get("nerl"), 3),
-        interval,
-        tolerance(s["merge_tolerance"]) if s else "\u2013",
-        length(s.get("erl_nm")),
-        length(s.get("max_erl_nm")),
-        decimal(s.get("voi_split"), 3),
-        decimal(s.get("voi_merge"), 3),
-        decimal(v.get("voi_split"), 3),
-        decimal(v.get("voi_merge"), 3),
-        decimal(v.get("adapted_rand_error"), 3),
-        count(s.get("n_splits")),
-        count(s.get("n_non0_mergers")),
-        count(s.get("n_skeletons")),
-        count(result.n_segments),
+        element("b", f"{scores['nerl']:.3f}"),
+        f"{low:.3f} to {high:.3f}",
+        tolerance(scores["merge_tolerance"]),
+        length(scores["erl_nm"]),
+        length(scores["max_erl_nm"]),
+        *(decimal(scores[name], 3) for name in ("voi_split", "voi_merge")),
+        *(count(scores[name]) for name in ("n_splits", "n_non0_mergers", "n_skeletons", "n_nodes")),
     ]
+
+
+def _voxel_row(result: VolumeResult) -> list[object]:
+    scores = result.voxel_scores
+    if not scores:
+        return [*_unscored_row(result, 6), count(result.n_segments)]
+    names = ("voi_split", "voi_merge", "voi_sum", "adapted_rand_error", "precision", "recall")
+    return [result.name, split_tag(result), *(decimal(scores[name], 3) for name in names), count(result.n_segments)]
+
+
+def _unscored_row(result: VolumeResult, n_scores: int) -> list[object]:
+    why = "not asked for" if result.metrics else "no truth"
+    told = joined([split_tag(result), element("span", why, class_="tag")], " ")
+    return [result.name, told, *(["\u2013"] * n_scores)]
 
 
 def _tolerances(results: Sequence[VolumeResult]) -> list[Html]:
@@ -137,11 +151,7 @@ def _tolerances(results: Sequence[VolumeResult]) -> list[Html]:
         return []
     keys = list(next(iter(nerls.values())))
     rows = [[name, *(decimal(by_tolerance[key], 3) for key in keys)] for name, by_tolerance in nerls.items()]
-    note = (
-        "A skeleton that shares at most so many nodes with a segment is set aside before it is decided which segments merge;"
-        " at \u221e no merger counts, which is the most that repairing mergers could give."
-    )
-    drawing = chart(charts.tolerance_chart(nerls), "NERL over the merge tolerance", note=note)
+    drawing = chart(charts.tolerance_chart(nerls), "NERL over the merge tolerance", note=_TOLERANCE_NOTE)
     grid = table(("NERL at tolerance", *(tolerance(key) for key in keys)), rows)
     return [element("h3", "NERL by merge tolerance"), element("div", drawing, grid, class_="columns")]
 

@@ -11,9 +11,11 @@ import zarr
 from pipeline_lib.report.colours import HASHED, Palette, matched_palette
 from pipeline_lib.report.contents import VolumeResult
 from pipeline_lib.volumes import open_array
+from pipeline_lib.volumes.affinities import SCALE, open_affinities
 
 AXES = "zyx"
 _OVERLAY = 0.55
+_BORDER_SHADE = 0.55
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,12 @@ class Section:
 
 def read_sections(result: VolumeResult, cuts: Sequence[Cut]) -> list[Section]:
     image, labels = result.volume.image(), result.volume.labels()
-    affinities, segments = open_array(result.affinities), open_array(result.segmentation)
+    affinities, segments = open_affinities(result.affinities).array, open_array(result.segmentation)
     return [
         Section(
             cut,
             stretched(cut.read(image)),
-            as_fraction(cut.read(affinities)),
+            cut.read(affinities) * SCALE,
             cut.read(segments),
             cut.read(labels) if labels is not None else None,
         )
@@ -122,13 +124,18 @@ def stretched(image: np.ndarray) -> np.ndarray:
     return np.clip((image - low) / max(high - low, 1e-6), 0, 1)
 
 
-def as_fraction(affinities: np.ndarray) -> np.ndarray:
-    """uint8 as value / 255; floats as they are."""
-    return affinities / 255.0 if affinities.dtype == np.uint8 else affinities.astype(float)
-
-
 def overlay(image: np.ndarray, labels: np.ndarray, palette: Palette = HASHED, *, strength: float = _OVERLAY) -> np.ndarray:
     """(rows, columns, 3): labels in colour over the grey image; 0 stays grey."""
     grey = np.repeat(image[..., None], 3, axis=-1)
     share = strength * (labels != 0)[..., None]
-    return grey * (1 - share) + palette.of(labels) * share
+    shade = np.where(_border(labels), _BORDER_SHADE, 1.0)[..., None]
+    return (grey * (1 - share) + palette.of(labels) * share) * shade
+
+
+def _border(labels: np.ndarray) -> np.ndarray:
+    """Pixels whose right or lower neighbour has another label, both labels not 0."""
+    border = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        here, next_ = (np.moveaxis(labels, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        np.moveaxis(border, axis, 0)[:-1] |= (here != next_) & (here != 0) & (next_ != 0)
+    return border

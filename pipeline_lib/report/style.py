@@ -15,7 +15,7 @@ main { max-width: 1160px; margin: 0 auto; padding: 28px 24px 64px; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 20px; margin: 44px 0 12px; padding-top: 14px; border-top: 1px solid var(--line); }
 h3 { font-size: 15px; margin: 22px 0 8px; }
-p { margin: 8px 0; max-width: 80ch; }
+p { margin: 8px 0; max-width: 105ch; }
 .lead, .caption, figcaption { color: var(--soft); }
 .caption, figcaption { font-size: 13px; line-height: 1.45; }
 figcaption { margin-top: 4px; }
@@ -37,39 +37,41 @@ pre { background: var(--wash); padding: 14px 16px; overflow-x: auto; border-radi
 .tag { display: inline-block; font-size: 12px; line-height: 1.3; padding: 1px 7px; border-radius: 9px; background: #e8eef4;
   color: var(--accent); white-space: nowrap; }
 .scroll { overflow-x: auto; margin: 8px 0; }
-table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; width: 100%; }
+table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; border-bottom: 1px solid var(--line); text-align: left; vertical-align: baseline; }
 th { font-weight: 600; font-size: 12.5px; color: var(--soft); vertical-align: bottom; }
-th.number, td.number { text-align: right; white-space: nowrap; }
-td.wrap { white-space: normal; }
-table.facts { width: auto; }
+td { white-space: nowrap; }
+th.number, td.number { text-align: right; }
 table.facts th { vertical-align: baseline; white-space: nowrap; padding-left: 0; }
-table.facts td { overflow-wrap: anywhere; }
+table.facts td { white-space: normal; overflow-wrap: anywhere; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 16px 28px;
   align-items: start; }
 figure { margin: 6px 0; }
-figure.chart img { width: 100%; max-width: 540px; height: auto; display: block; }
+figure.chart img { width: 100%; max-width: 470px; height: auto; display: block; }
 .strip { display: grid; grid-template-columns: repeat(var(--n), minmax(0, 1fr)); gap: 8px; margin: 6px 0 2px; }
 .strip .title { font-size: 12.5px; color: var(--soft); margin-bottom: 2px; }
+.strip.again .title { display: none; }
 .picture { position: relative; overflow: hidden; background: #000; border-radius: 3px; }
 .picture img { display: block; width: 100%; height: auto; }
+.picture::after { content: ""; position: absolute; inset: 0; border-radius: 3px; box-shadow: inset 0 0 0 1px rgba(0,0,0,.15); }
 .pixelated { image-rendering: pixelated; }
-.scalebar { position: absolute; left: 8px; bottom: 7px; border-bottom: 3px solid #fff; filter: drop-shadow(0 0 1.5px #000); }
-.scalebar span { font-size: 11px; line-height: 1.2; color: #fff; white-space: nowrap; text-shadow: 0 0 3px #000, 0 0 2px #000; }
+.scalebar { position: absolute; left: 7px; bottom: 7px; height: 4px; background: #fff; box-shadow: 0 0 0 1px rgba(0,0,0,.55); }
+.scalebar span { position: absolute; left: -1px; bottom: 7px; padding: 0 4px; font-size: 11px; line-height: 1.35; color: #fff;
+  background: rgba(0,0,0,.5); border-radius: 2px; white-space: nowrap; }
 .ring { position: absolute; width: 22px; height: 22px; margin: -11px 0 0 -11px; border: 2px solid #fff;
   border-radius: 50%; box-shadow: 0 0 3px #000, inset 0 0 3px #000; }
-.places { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 20px 24px;
+.places { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); gap: 20px 24px;
   margin: 10px 0; }
 .place .what { font-size: 13px; margin: 0 0 4px; }
 .place .what b { font-weight: 600; }
 .bar { display: inline-block; height: 9px; border-radius: 2px; background: var(--accent); vertical-align: baseline; }
-td.gauge { width: 30%; min-width: 90px; }
 details { margin: 10px 0; }
 summary { cursor: pointer; color: var(--accent); font-size: 14px; }
 footer { margin-top: 48px; font-size: 12.5px; color: var(--soft); }
 @media (max-width: 640px) {
   main { padding: 18px 14px 48px; }
   .strip { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .strip.again .title { display: block; }
   .place .strip { grid-template-columns: repeat(var(--n), minmax(0, 1fr)); }
   .card .value { font-size: 24px; }
 }

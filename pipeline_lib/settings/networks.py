@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline_lib.settings.base import Settings, setting
 
 Triple = tuple[int, int, int]
-Factors = tuple[PositiveInt, PositiveInt, PositiveInt]
-OddKernel = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+PositiveTriple = tuple[PositiveInt, PositiveInt, PositiveInt]
 Nine = Annotated[tuple[PositiveInt, ...], Field(min_length=9, max_length=9)]
 Activation = Literal["ReLU", "LeakyReLU", "PReLU", "ELU", "SiLU", "GELU"]
 
@@ -19,7 +19,7 @@ ACTIVATION_PARAMETERS: dict[str, tuple[str, ...]] = {"LeakyReLU": ("negative_slo
 
 
 class PatchRule(Settings):
-    """Which patches a network accepts: whole multiples of `divisor_vox`, with something left to normalise at the lowest level."""
+    """Which patches a network accepts: multiples of `divisor_vox` that leave more than one voxel at the lowest level."""
 
     @property
     def divisor_vox(self) -> Triple:
@@ -34,12 +34,10 @@ class PatchRule(Settings):
         if len(patch_vox) != 3:
             raise ValueError(f"{refused}: expected three lengths (z, y, x)")
         if any(n < 1 or n % d for n, d in zip(patch_vox, divisor, strict=True)):
-            below, above = (
-                tuple(d * max(1, (n + extra) // d) for n, d, extra in zip(patch_vox, divisor, rounding, strict=True))
-                for rounding in ((0, 0, 0), tuple(d - 1 for d in divisor))
-            )
-            nearest = f"{below} and {above}" if below != above else f"{above}"
-            raise ValueError(f"{refused}: must be a multiple of {divisor}; the nearest accepted are {nearest}")
+            below = tuple(max(d, n // d * d) for n, d in zip(patch_vox, divisor, strict=True))
+            above = tuple(max(d, -(-n // d) * d) for n, d in zip(patch_vox, divisor, strict=True))
+            nearest = f"are {below} and {above}" if below != above else f"is {above}"
+            raise ValueError(f"{refused}: must be a multiple of {divisor}; the nearest accepted {nearest}")
         if prod(patch_vox) == prod(divisor):
             doubled = (*divisor[:2], 2 * divisor[2])
             raise ValueError(f"{refused}: leaves one voxel at the lowest level; the smallest accepted is {doubled}")
@@ -52,8 +50,8 @@ class ResidualSymmetricUNet(PatchRule):
     width: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = setting(
         (16, 32, 64), "channels of each level, finest first"
     )
-    factors: Annotated[tuple[Factors, ...], Field(min_length=1)] = setting(
-        ((2, 2, 2),), "pooling factors (z, y, x): one for each level below the finest, or a single one for all"
+    factors: Annotated[tuple[PositiveTriple, ...], Field(min_length=1)] = setting(
+        ((2, 2, 2),), "pooling factors (z, y, x): one triple for each level below the finest, or one for all"
     )
     normalisation: Literal["batch", "group", "instance", "none"] = setting(
         "batch", "before each convolution; batch keeps running statistics, none adds biases to the convolutions"
@@ -67,9 +65,18 @@ class ResidualSymmetricUNet(PatchRule):
         "bilinear", "bilinear: the fixed kernel of the published networks, constant in z and fading at borders"
     )
     depth2d: Annotated[int, Field(ge=0)] = setting(0, "number of finest levels that use kernel2d instead of 3x3x3")
-    kernel2d: OddKernel = setting((1, 3, 3), "convolution kernel (z, y, x) of the depth2d finest levels")
-    input_kernel: OddKernel = setting((1, 5, 5), "kernel (z, y, x) of the convolution from the image to the first width")
-    output_kernel: OddKernel = setting((1, 5, 5), "kernel (z, y, x) of the convolution from the first width to the outputs")
+    kernel2d: PositiveTriple = setting((1, 3, 3), "convolution kernel (z, y, x) of the depth2d finest levels")
+    input_kernel: PositiveTriple = setting(
+        (3, 3, 3), "kernel (z, y, x) of the convolution from the image to the first width; DeepEM has (1, 5, 5) for both"
+    )
+    output_kernel: PositiveTriple = setting(
+        (1, 1, 1), "kernel (z, y, x) of the convolution from the first width to the outputs"
+    )
+
+    @field_validator("factors", mode="before")
+    @classmethod
+    def _one_for_all(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, list | tuple) and all(isinstance(n, int) for n in value) else value
 
     @model_validator(mode="after")
     def _check(self) -> ResidualSymmetricUNet:
@@ -141,7 +148,7 @@ class MedNeXt(PatchRule):
 NetworkSettings = Annotated[ResidualSymmetricUNet | MedNeXt, Field(discriminator="name")]
 
 
-def check_activation(name: str, parameters: dict[str, float]) -> None:
+def check_activation(name: str, parameters: Mapping[str, float]) -> None:
     """Raises ValueError for a parameter that the activation does not have."""
     known = ACTIVATION_PARAMETERS.get(name, ())
     for parameter in parameters:

@@ -21,7 +21,9 @@ NETWORKX_MODULES = (
     "networkx.classes.coreviews",
     "networkx.classes.reportviews",
 )
-BUILTINS = {kind.__name__: kind for kind in (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)}
+BUILTINS = {
+    kind.__name__: kind for kind in (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
+}
 NUMBER_KINDS = "biuf"
 
 

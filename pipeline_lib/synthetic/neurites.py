@@ -132,7 +132,9 @@ def _grow(
         while n < MAX_NODES:
             swelling = 0.93 * swelling + 0.12 * rng.normal()
             target = min(max(0.8 * calibre * np.exp(swelling), thinnest), 1.4 * calibre)
-            step, room = _best_step(clearance, spacing, size, nodes, radii, branches, n, last, root, branch, heading, target, rng)
+            step, room = _best_step(
+                clearance, spacing, size, nodes, radii, branches, n, last, root, branch, heading, target, rng
+            )
             if room < 0.85 * thinnest:
                 break
             heading = 0.6 * heading + 0.4 * step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +20,24 @@ from pipeline_lib.training.module import AffinityTraining
 from pipeline_lib.training.validation import Validation
 
 
+@dataclass(eq=False, kw_only=True)
 class BetweenSteps(lightning.Callback):
     """Saves to `folder/resume.ckpt` while training, to `folder/checkpoint.ckpt` at its end.
 
     Stops early when a stop was requested; `stopped_at` is then the step that was saved.
     """
 
-    def __init__(
-        self,
-        settings: TrainStage,
-        *,
-        folder: Path,
-        end_step: int,
-        digest: str,
-        random: dict[str, Any],
-        log: TrainingLog,
-        progress: Progress,
-        validation: Validation | None,
-        stop: StopRequest,
-    ) -> None:
-        self.settings, self.folder, self.end_step, self.digest = settings, folder, end_step, digest
-        self.random, self.log, self.progress, self.validation, self.stop = random, log, progress, validation, stop
-        self.stopped_at: int | None = None
-        self._last_save = time.monotonic()
+    settings: TrainStage
+    folder: Path
+    end_step: int
+    digest: str
+    random: dict[str, Any]  # torch's state before the first step
+    training_log: TrainingLog
+    progress: Progress
+    validation: Validation | None
+    stop: StopRequest
+    stopped_at: int | None = None
+    _last_save_s: float = field(default_factory=time.monotonic)
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self.stop.install()
@@ -53,18 +49,18 @@ class BetweenSteps(lightning.Callback):
         if not isinstance(module, AffinityTraining):
             raise ValueError(f"expected AffinityTraining, got {type(module).__name__}")
         step, loss = module.step, float(outputs["loss"])
-        self.log.add_loss(loss)
+        self.training_log.add_loss(loss)
         self.progress.update(step, loss)
         is_end = step == self.end_step
         validation_loss = self._validate(module, step, is_end=is_end)
         if is_end or validation_loss is not None or step % self.settings.training.log_every_steps == 0:
-            self.log.add_row(step, learning_rate=module.learning_rate_at(step - 1), validation_loss=validation_loss)
+            self.training_log.add_row(step, learning_rate=module.learning_rate_at(step - 1), validation_loss=validation_loss)
         if is_end:
             self._save(module, "checkpoint.ckpt", validation_loss)
             (self.folder / "resume.ckpt").unlink(missing_ok=True)
-        elif self.stop.received or time.monotonic() - self._last_save > self.settings.training.save_every_s:
+        elif self.stop.received or time.monotonic() - self._last_save_s > self.settings.training.save_every_s:
             self._save(module, "resume.ckpt", None)
-            self._last_save = time.monotonic()
+            self._last_save_s = time.monotonic()
         if self.stop.received and not is_end:
             self.stopped_at = step
             trainer.should_stop = True
@@ -75,14 +71,14 @@ class BetweenSteps(lightning.Callback):
         result = self.validation.evaluate(module.network, precision=module.precision, device=module.device)
         if not math.isfinite(result.loss):
             raise UserError(f"the validation loss is {result.loss} at step {step}: lower training.learning_rate")
-        self.log.add_pictures(step, result.pictures)
+        self.training_log.add_pictures(step, result.pictures)
         return result.loss
 
     def _save(self, module: AffinityTraining, name: str, validation_loss: float | None) -> None:
         """metrics.csv first: whoever sees the checkpoint sees the rows that belong to it."""
         if not is_finite(module.network):
             raise UserError(f"weights are NaN or infinite after step {module.step}: lower training.learning_rate")
-        self.log.write()
+        self.training_log.write()
         optimizer, schedule = module.optimizers(use_pl_optimizer=False), module.lr_schedulers()
         content = {
             "network": science(self.settings.network),
@@ -94,7 +90,7 @@ class BetweenSteps(lightning.Callback):
             "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
             "scheduler": schedule.state_dict(),  # type: ignore[union-attr]
             "random": random_state(),
-            "log": self.log.state(),
+            "log": self.training_log.state(),
             "validation_loss": validation_loss,
             "settings_digest": self.digest,
         }

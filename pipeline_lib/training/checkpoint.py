@@ -41,8 +41,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """The content of a checkpoint, tensors on the CPU; `mmap` reads tensors only when they are used. Raises UserError.
 
-    Keys: network (settings of the network, with its name), in_channels, targets (settings), state_dict (plain names), precision,
-    step, optimizer, scheduler, random, log, validation_loss (float or None), settings_digest.
+    Keys: network (its settings, name among them), in_channels, targets (settings), state_dict (plain names), precision, step,
+    optimizer, scheduler, random, log, validation_loss (float or None), settings_digest.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)

@@ -43,7 +43,7 @@ class BatchStream:
         self, sampler: PatchSampler, *, batch_size: int, start_step: int, end_step: int, workers: int, pin_memory: bool = False
     ) -> None:
         self._length = end_step - start_step
-        self._loader = DataLoader(
+        self._loader: DataLoader[Batch] = DataLoader(
             sampler,  # type: ignore[arg-type]  # needs __getitem__ only, as the order is given
             batch_size=batch_size,
             sampler=range(start_step * batch_size, end_step * batch_size),

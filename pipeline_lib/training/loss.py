@@ -12,8 +12,9 @@ from torch.nn import functional
 def masked_bce(output: Tensor | Sequence[Tensor], target: Tensor, valid: Tensor) -> Tensor:
     """Mean binary cross-entropy with logits over all valid entries of all channels and samples pooled; 0 where none is valid.
 
-    output: logits (N, C, z, y, x), or a list of them at ever coarser resolutions (deep supervision), finest first; level k then
-    counts half of level k - 1 and is compared with the targets of every 2^k-th voxel, as in nnU-Net. target, valid: bool, as the finest.
+    output: logits (N, C, z, y, x), or a list of them at ever coarser resolutions, finest first (deep supervision): each level
+    counts half of the one before, as in nnU-Net, and is compared with the targets of every so many voxels.
+    target, valid: bool (N, C, z, y, x).
     """
     if isinstance(output, Tensor):
         return _masked_bce(output, target, valid)
@@ -21,8 +22,8 @@ def masked_bce(output: Tensor | Sequence[Tensor], target: Tensor, valid: Tensor)
     losses = []
     for logits, weight in zip(output, weights, strict=True):
         strides = [n // m for n, m in zip(target.shape[2:], logits.shape[2:], strict=True)]
-        coarse = (..., *(slice(None, None, stride) for stride in strides))
-        losses.append(weight * _masked_bce(logits, target[coarse], valid[coarse]))
+        dz, dy, dx = strides
+        losses.append(weight * _masked_bce(logits, target[..., ::dz, ::dy, ::dx], valid[..., ::dz, ::dy, ::dx]))
     return torch.stack(losses).sum() / sum(weights)
 
 

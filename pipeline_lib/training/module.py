@@ -57,7 +57,7 @@ class AffinityTraining(lightning.LightningModule):
         s = self.settings
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
         factor = partial(learning_rate_factor, warmup_steps=s.warmup_steps, steps=s.steps)
-        schedule = LambdaLR(optimizer, lambda step: factor(step))
+        schedule = LambdaLR(optimizer, factor)
         if self.resumed is not None:
             optimizer.load_state_dict(self.resumed["optimizer"])
             schedule.load_state_dict(self.resumed["scheduler"])

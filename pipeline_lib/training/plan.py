@@ -33,7 +33,7 @@ def settings_digest(settings: TrainStage, train_volumes: Sequence[Volume], val_v
 def resolve_plan(
     path: Path, settings: TrainStage, network: nn.Module, *, digest: str, device: torch.device, resumed: dict[str, Any] | None
 ) -> str:
-    """The precision to train in. A checkpoint that goes on keeps its own; else plan.json decides; else it is resolved and written."""
+    """The precision to train in: that of the checkpoint which goes on, or of plan.json, or else resolved now and written."""
     plan = read_json(path) if path.exists() else {}
     if plan.get("settings_digest") == digest and (resumed is None or resumed["precision"] == plan["precision"]):
         return str(plan["precision"])

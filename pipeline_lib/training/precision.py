@@ -42,7 +42,7 @@ def resolve_precision(
     device: torch.device,
     in_channels: int = 1,
 ) -> PrecisionChoice:
-    """What `asked` means here. `auto` times both on a copy of the network; weights and torch's random state stay as they are."""
+    """What `asked` means here. `auto` times both on a copy of the network; weights and torch's random state stay."""
     if asked != "auto":
         return PrecisionChoice(asked, "as set in training.precision")
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):

@@ -26,8 +26,8 @@ COUNT_BLOCK_VOX = (128, 512, 512)
 class Patch(NamedTuple):
     """One training sample, or a batch of them with one more axis in front.
 
-    image: float32 (1, z, y, x), 0 to 1 before augmentation. target: bool (C, z, y, x), affinities. valid: bool (C, z, y, x), entries
-    that count in the loss.
+    image: float32 (1, z, y, x), 0 to 1 before augmentation. target: bool (C, z, y, x), affinities.
+    valid: bool (C, z, y, x), what counts in the loss.
     """
 
     image: np.ndarray
@@ -58,7 +58,7 @@ def labelled_region(volume: Volume) -> LabelledRegion:
         for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
             hit = np.flatnonzero(labelled.any(axis=others)) + block.write_box.start_vox[axis]
             first[axis], last[axis] = min(first[axis], hit[0]), max(last[axis], hit[-1] + 1)
-    return LabelledRegion(count, Box(as_triple(first), as_triple(last)) if count else None)
+    return LabelledRegion(count, Box(as_triple(first.tolist()), as_triple(last.tolist())) if count else None)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class CropShape:
 
 
 class PatchSampler:
-    """Patch `i`: a volume in proportion to its labelled voxels, a random crop of it, augmented, its affinities, cut to the patch.
+    """Patch `i`: a volume in proportion to its labelled voxels, a random crop, augmented, its affinities, cut to the patch.
 
     The order is that of BANIS: objects that leave and re-enter the crop are told apart, labels are eroded, then augmentation,
     then affinities, then the cut. Eroded voxels are background: their affinities are 0 and count.
@@ -139,17 +139,19 @@ class PatchSampler:
         return int(np.searchsorted(bounds, rng.integers(bounds[-1]), side="right"))
 
     def _choose_crop(self, which: int, rng: np.random.Generator) -> Box:
-        """Inside the labelled box, or covering it where it is smaller; inside the volume, where that is large enough."""
-        box, volume_vox, crop_vox = self.regions[which].box, self.volumes[which].shape_vox, self.crops[which].shape_vox
+        """Inside the labelled box and its margin, or covering these if smaller; inside the volume if that is larger."""
+        box, volume_vox, crop = self.regions[which].box, self.volumes[which].shape_vox, self.crops[which]
         if box is None:
             raise ValueError(f"volume {self.volumes[which].name} was chosen though nothing in it is labelled")
+        # With the margin, patches reach the first and last labelled voxel however the crop is mirrored.
+        box = box.grown([max(sides) for sides in zip(crop.before_vox, crop.after_vox, strict=True)])
         start = []
-        for low, high, n, size in zip(box.start_vox, box.stop_vox, crop_vox, volume_vox, strict=True):
+        for low, high, n, size in zip(box.start_vox, box.stop_vox, crop.shape_vox, volume_vox, strict=True):
             first, last = sorted((low, high - n))
             if size >= n:
-                first, last = max(first, 0), min(last, size - n)
+                first, last = (min(max(bound, 0), size - n) for bound in (first, last))
             start.append(int(rng.integers(first, last + 1)))
-        return Box.of_shape(crop_vox).shifted(start)
+        return Box.of_shape(crop.shape_vox).shifted(start)
 
     def _encode(self, sample: Sample, crop: CropShape, rng: np.random.Generator) -> Patch:
         labels = relabel_components(sample.labels)
@@ -163,7 +165,7 @@ class PatchSampler:
 
 
 def read_sample(volume: Volume, box: Box) -> Sample:
-    """A crop that may reach beyond the volume: there the image is mirrored, and nothing is labelled. Unlabelled voxels get label 0."""
+    """A crop, also beyond the volume: there the image is mirrored, and nothing is labelled. Unlabelled voxels get label 0."""
     inside = box.clipped(Box.of_shape(volume.shape_vox))
     image = _read(volume, "image", inside)
     labels = _read(volume, "labels", inside)

@@ -13,8 +13,8 @@ from pipeline_lib.training.checkpoint import load_checkpoint
 def select_checkpoint(checkpoints: Sequence[Path], which: Literal["best", "last"]) -> dict[str, Any]:
     """The content of `best.json` for the checkpoints `<model folder>/segments/<step>/checkpoint.ckpt`.
 
-    `best` has the lowest validation loss, the earliest of equals; `last` the most steps. The path is relative to the model folder.
-    Raises UserError without any checkpoint, and for `best` where one has no validation loss.
+    `best` has the lowest validation loss, the earliest of equals; `last` the most steps. The path is relative to the
+    model folder. Raises UserError without any checkpoint, and for `best` where one has no validation loss.
     """
     if not checkpoints:
         raise UserError("there is no checkpoint to choose from; train first")

@@ -49,9 +49,9 @@ def train_segment(
     """Train up to `end_step` and write `model_folder/segments/<end_step>/checkpoint.ckpt`, complete or not at all.
 
     `previous` is the checkpoint of the segment before; without it training starts at step 0. A run that was killed goes on from
-    `resume.ckpt` in the segment's folder and ends with the same weights. `threads` are those of torch; `device` is auto, cpu or cuda.
-    Without val volumes there is no validation loss. Raises UserError for data that cannot be learned from, for a loss that is NaN or
-    infinite, and when a signal asked to stop.
+    `resume.ckpt` in the segment's folder and ends with the same weights. Without val volumes there is no validation loss.
+    `threads` are those of torch; `device` is auto, cpu or cuda. Raises UserError for data that cannot be learned from, for a
+    loss that is NaN or infinite, and when a signal asked to stop.
     """
     if not 0 < end_step <= settings.training.steps:
         raise ValueError(f"end_step must lie within 1 to {settings.training.steps}, got {end_step}")
@@ -79,12 +79,12 @@ def train_segment(
         progress = Progress(start_step=module.start_step, end_step=end_step)
         stack.callback(progress.close)
         between = BetweenSteps(
-            settings,
+            settings=settings,
             folder=folder,
             end_step=end_step,
             digest=digest,
             random=resumed["random"] if resumed else random_state(),
-            log=log,
+            training_log=log,
             progress=progress,
             validation=Validation(val_sampler, settings.training.validation_patches) if val_sampler else None,
             stop=stop,

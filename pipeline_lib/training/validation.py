@@ -34,7 +34,8 @@ class Validation:
         """In evaluation mode; afterwards the network's mode and torch's random state are as before."""
         was_training = network.training
         network.eval()
-        total, count, pictures = 0.0, 0, []
+        total, count = 0.0, 0
+        pictures: list[np.ndarray] = []
         devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             for batch in self.batches:

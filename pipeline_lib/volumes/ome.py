@@ -12,7 +12,8 @@ import numpy as np
 import zarr
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Box
+from pipeline_lib.geometry import BlockGrid, Box, Triple
+from pipeline_lib.geometry.box import as_triple
 from pipeline_lib.settings.scoring import CHUNK_VOX, SHARD_VOX
 from pipeline_lib.volumes.arrays import create_array, open_array, write_box
 
@@ -34,7 +35,7 @@ def write_ome_metadata(group: Path, name: str, voxel_size_nm: Sequence[float], *
         axes.insert(0, {"name": "c", "type": "channel"})
     datasets = []
     for index, level in enumerate(levels):
-        step = level.attrs.get("step_vox", (1, 1, 1))
+        step: list[int] = dict(level.attrs).get("step_vox", [1, 1, 1])  # type: ignore[assignment]
         scale = [float(s * n) for s, n in zip(voxel_size_nm, step, strict=True)]
         shift = [0.0 if labels else float(s * (n - 1) / 2) for s, n in zip(voxel_size_nm, step, strict=True)]
         transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [*([1.0] * with_channels), *scale]}]
@@ -60,14 +61,14 @@ def add_levels(group: Path, voxel_size_nm: Sequence[float], *, labels: bool = Fa
     while max(level.shape) > LARGEST_LAST_LEVEL_VOX:
         index += 1
         factors = _factors(level.shape, [s * n for s, n in zip(voxel_size_nm, step, strict=True)])
-        step = tuple(n * f for n, f in zip(step, factors, strict=True))
-        shape = [-(-n // f) for n, f in zip(level.shape, factors, strict=True)]
+        step = as_triple([n * f for n, f in zip(step, factors, strict=True)])
+        shape = as_triple([-(-n // f) for n, f in zip(level.shape, factors, strict=True)])
         smaller = create_array(group / str(index), shape, str(level.dtype), attributes={"step_vox": list(step)})
-        for block in BlockGrid(tuple(shape), SHARD_VOX):
+        for block in BlockGrid(shape, SHARD_VOX):
             box = block.write_box
             start = [a * f for a, f in zip(box.start_vox, factors, strict=True)]
             stop = [min(b * f, n) for b, f, n in zip(box.stop_vox, factors, level.shape, strict=True)]
-            values = np.asarray(level[Box(start, stop).slices])
+            values = np.asarray(level[Box(as_triple(start), as_triple(stop)).slices])
             write_box(smaller, box, shrink(values, factors, labels=labels))
         level = smaller
 
@@ -89,14 +90,14 @@ def shrink(values: np.ndarray, factors: Sequence[int], *, labels: bool = False) 
     return np.asarray((total + cell // 2) // cell).astype(values.dtype)
 
 
-def _factors(shape: Sequence[int], size_nm: Sequence[float]) -> tuple[int, ...]:
+def _factors(shape: Sequence[int], size_nm: Sequence[float]) -> Triple:
     """2 along the axes to halve: those longer than one voxel whose voxels are less than twice the smallest."""
     finest = min(s for s, n in zip(size_nm, shape, strict=True) if n > 1)
-    return tuple(2 if n > 1 and s < 2 * finest else 1 for s, n in zip(size_nm, shape, strict=True))
+    return as_triple([2 if n > 1 and s < 2 * finest else 1 for s, n in zip(size_nm, shape, strict=True)])
 
 
 def _level_paths(group: Path) -> list[Path]:
-    paths = []
+    paths: list[Path] = []
     while (group / str(len(paths)) / "zarr.json").exists():
         paths.append(group / str(len(paths)))
     return paths

@@ -77,5 +77,7 @@ class Volume:
     def _open(self, path: str) -> zarr.Array:
         array = open_array(self.folder / path)
         if array.shape != self.shape_vox:
-            raise UserError(f"{self.folder / path} has shape {array.shape}, but had {self.shape_vox} at import; import it again")
+            raise UserError(
+                f"{self.folder / path} has shape {array.shape}, but had {self.shape_vox} at import; import it again"
+            )
         return array

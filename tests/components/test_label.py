@@ -41,10 +41,8 @@ def test_matches_the_reference_values(case):
 def test_matches_a_graph_of_edges(dtype, threshold):
     affinities = np.random.default_rng(5).random((3, 5, 6, 7))
     affinities = np.rint(255 * affinities).astype(np.uint8) if dtype == np.uint8 else affinities.astype(dtype)
-    if dtype == np.uint8:
-        present = affinities > np.floor(255 * threshold + 1e-9)
-    else:
-        present = affinities.astype(np.float64) > threshold
+    limit = np.floor(255 * threshold + 1e-9) if dtype == np.uint8 else threshold
+    present = affinities.astype(np.float64) > limit
     labels = label_components(affinities, threshold)
     assert labels.dtype == np.uint32
     np.testing.assert_array_equal(labels, labelled_by_networkx(present))
@@ -52,7 +50,7 @@ def test_matches_a_graph_of_edges(dtype, threshold):
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_floats_are_compared_with_the_threshold_itself(dtype):
-    """The nearest float to a threshold may lie above or below it; an affinity equal to that float is judged by its own value."""
+    """The nearest float to a threshold may lie on either side of it; an affinity equal to that float goes by its own value."""
     for threshold in np.random.default_rng(6).random(200):
         nearest = dtype(threshold)
         values = [np.nextafter(nearest, dtype(0)), nearest, np.nextafter(nearest, dtype(1))]

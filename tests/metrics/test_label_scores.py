@@ -33,7 +33,7 @@ def test_matches_skimage_and_brute_force(seed, masked):
     scores = score_labels(truth, segmentation, valid=valid)
     scored = truth != 0 if valid is None else (truth != 0) & valid
     t, s = truth[scored].astype(int), segmentation[scored].astype(int)
-    merge, split = variation_of_information(t, s)
+    split, merge = variation_of_information(t, s)
     assert (scores.voi_split, scores.voi_merge) == pytest.approx((split, merge))
     assert scores.voi_sum == pytest.approx(split + merge)
     assert scores.adapted_rand_error == pytest.approx(adapted_rand_error(t, s, ignore_labels=())[0])

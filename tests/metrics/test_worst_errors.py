@@ -6,7 +6,7 @@ from pipeline_lib.skeletons import Skeletons
 
 
 def lines(*parts):
-    """Straight skeletons side by side, 100 nm apart in y, nodes 10 nm apart in x; a part is (skeleton id, segment of each node)."""
+    """Straight skeletons, 100 nm apart in y, nodes 10 nm apart in x; a part is (skeleton id, segment of each node)."""
     positions_nm, ids, segments, edges = [], [], [], []
     for y, (skeleton, segments_of) in enumerate(parts):
         edges += [(len(ids) + i, len(ids) + i + 1) for i in range(len(segments_of) - 1)]

@@ -30,7 +30,7 @@ FORMATS: tuple[Format, ...] = (hdf5, zarr_arrays)
 
 def open_source(source: SourceArray, *, axes: str = "zyx") -> Source:
     """The array that the settings name, by the first format that accepts its file. Nothing of the voxels is read yet."""
-    path = Path(source.path).expanduser().absolute()
+    path = Path(source.path).absolute()
     if not path.exists():
         raise UserError(f"{path} does not exist")
     for kind in FORMATS:

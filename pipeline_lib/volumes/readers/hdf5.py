@@ -32,14 +32,16 @@ def open_stored(path: Path, array: str | None) -> StoredArray:
     except OSError as error:
         raise UserError(f"cannot open the HDF5 file {path}: {error}; is it complete?") from error
     name = array if array is not None else _only_dataset(file, path)
-    try:
-        dataset = file.get(name)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise UserError(f"cannot open {name!r} in the HDF5 file {path}: {error}; is it complete?") from error
-    if dataset is None:
+    if name not in file:
         raise UserError(f"the HDF5 file {path} has no array {name!r}; arrays in it: {listed(_datasets(file))}")
+    try:
+        dataset = file[name]
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"cannot open {name!r} in the HDF5 file {path}: {error}; is it complete?") from error
     if not isinstance(dataset, h5py.Dataset):
-        raise UserError(f"{name!r} in the HDF5 file {path} is a group, not an array; arrays in it: {listed(_datasets(dataset))}")
+        raise UserError(
+            f"{name!r} in the HDF5 file {path} is a group, not an array; arrays in it: {listed(_datasets(dataset))}"
+        )
     if dataset.shape is None:
         raise UserError(f"{name!r} in the HDF5 file {path} is empty")
     # Without chunks, rows along the last axis lie one after the other.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, Box, Triple
+from pipeline_lib.geometry.box import as_triple
 from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.volumes import VoxelSize
 from pipeline_lib.volumes.readers.stored import StoredArray
 
-READ_BYTES = 64 << 20  # of the source in memory at once
+READ_BYTES = 256 << 20  # of the source in memory at once, at most
+CHUNKS_ACROSS = 4  # beyond so many, a larger block saves little
 
 
 class Source:
@@ -29,7 +32,7 @@ class Source:
         self._axes = _axes_of(stored, axes)
         shape = dict(zip(self._axes, stored.array.shape, strict=True))
         if shape.get("c", 1) != 1:
-            raise UserError(f"{self.where} has {shape['c']} channels along c of axes {self._axes!r}; expected 1: extract one first")
+            raise UserError(f"{self.where} has {shape['c']} channels (c of axes {self._axes!r}), expected 1; extract one first")
         if 0 in shape.values():
             raise UserError(f"{self.where} has shape {stored.array.shape}: it holds no voxels")
         declared = stored.attributes.get("axes")
@@ -88,17 +91,18 @@ class Source:
 
     @cached_property
     def blocks(self) -> BlockGrid:
-        """Blocks of whole shards to convert one after the other, of at most `READ_BYTES` (one shard at least).
+        """Blocks of whole shards to convert one after the other, of at most `READ_BYTES`.
 
-        They grow where they cover least of the file's chunks, because a chunk is read anew for every block that it meets.
+        They span several of the file's chunks as far as memory allows, because a chunk is read anew for every block it meets.
         """
+        wanted = [min(CHUNKS_ACROSS * c, n) for c, n in zip(self.chunk_vox, self.shape_vox, strict=True)]
         block = list(SHARD_VOX)
-        while True:
-            voxels = READ_BYTES // self.dtype.itemsize
-            growable = [a for a in range(3) if block[a] < self.shape_vox[a] and 2 * block[0] * block[1] * block[2] <= voxels]
+        while 2 * prod(block) * self.dtype.itemsize <= READ_BYTES:
+            growable = [axis for axis in (2, 1, 0) if block[axis] < wanted[axis]]
             if not growable:
-                return BlockGrid(self.shape_vox, (block[0], block[1], block[2]))
-            block[min(growable, key=lambda a: block[a] / self.chunk_vox[a])] *= 2
+                break
+            block[min(growable, key=lambda axis: block[axis] / wanted[axis])] *= 2
+        return BlockGrid(self.shape_vox, as_triple(block))
 
 
 def _spatial(axes: str) -> str:
@@ -110,4 +114,6 @@ def _axes_of(stored: StoredArray, axes: str) -> str:
     for order in (axes, _spatial(axes)):
         if len(order) == n_axes:
             return order
-    raise UserError(f"{stored.where} has {n_axes} axes, shape {tuple(stored.array.shape)}, but `axes` is {axes!r}; correct `axes`")
+    raise UserError(
+        f"{stored.where} has {n_axes} axes, shape {tuple(stored.array.shape)}, but `axes` is {axes!r}; correct `axes`"
+    )

@@ -27,7 +27,8 @@ class StoredArray:
     """An array with its axes in the order of the file.
 
     where: names file and array in messages. chunks: what the file reads at once, one length for each axis.
-    attributes: those of the array and of the groups above it; the nearest wins. zarr_path: for `open_array`, None in other formats.
+    attributes: those of the array and of the groups above it; the nearest wins.
+    zarr_path: where `open_array` finds it, None in other formats.
     """
 
     array: Indexable

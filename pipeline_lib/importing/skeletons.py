@@ -1,0 +1,132 @@
+"""Skeletons of a volume: given ones are checked, missing ones are made from the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+import kimimaro
+import numpy as np
+import zarr
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+from tqdm import tqdm
+
+from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import BlockGrid, Box, Triple, nm_to_vox_floor
+from pipeline_lib.skeletons import Skeletons, load_skeletons
+from pipeline_lib.skeletons.nisb import read_nisb_skeletons
+from pipeline_lib.volumes import read_points
+
+BLOCK_VOX: Triple = (256, 512, 512)  # skeletonised at once; about 20 bytes of memory for each voxel
+SMALLEST_OBJECT_VOX = 1000
+SURE_AGREEMENT = 0.95
+LEAST_AGREEMENT = 0.5
+CLEAR_GAIN = 0.05
+
+
+def read_skeletons(path: Path, voxel_size_nm: Sequence[float]) -> Skeletons:
+    """Skeletons from `.npz` as this project writes them, or from the `.pkl` of NISB."""
+    if path.suffix == ".npz":
+        return load_skeletons(path)
+    if path.suffix == ".pkl":
+        return read_nisb_skeletons(path, voxel_size_nm)
+    raise UserError(f"skeletons: {path} is of an unknown kind; expected .npz as written by import, or .pkl of NISB")
+
+
+def check_positions(skeletons: Skeletons, shape_vox: Sequence[int], voxel_size_nm: Sequence[float], where: str) -> None:
+    """UserError if a node lies outside the volume."""
+    voxels = nm_to_vox_floor(skeletons.node_positions_nm, voxel_size_nm)
+    outside = np.any((voxels < 0) | (voxels >= np.asarray(shape_vox)), axis=1)
+    if outside.any():
+        first = skeletons.node_positions_nm[outside][0]
+        extent = [float(n * s) for n, s in zip(shape_vox, voxel_size_nm, strict=True)]
+        raise UserError(
+            f"skeletons: {outside.sum()} of the {len(voxels)} nodes of {where} lie outside the volume, the first at "
+            f"{tuple(first.tolist())} nm of {tuple(extent)} nm (z, y, x); check their unit, axes and voxel_size_nm"
+        )
+
+
+def check_on_labels(skeletons: Skeletons, labels: zarr.Array, voxel_size_nm: Sequence[float], where: str) -> None:
+    """UserError if the nodes of a skeleton do not mostly share a label, or would do so clearly better with other axes.
+
+    labels: (z, y, x). Agreement is the fraction of nodes on their skeleton's commonest label. A wrong order of axes still
+    reaches 0.5 to 0.8 of it where neurons are large, so the orders are compared unless the agreement is beyond doubt.
+    """
+    voxels = nm_to_vox_floor(skeletons.node_positions_nm, voxel_size_nm)
+    voxels, ids = voxels[skeletons.node_skeleton_ids != 0], skeletons.node_skeleton_ids[skeletons.node_skeleton_ids != 0]
+    if not len(ids):
+        return
+    at_nodes = read_points(labels, voxels)
+    agreement = _agreement(ids, at_nodes)
+    if agreement < SURE_AGREEMENT:
+        others = {
+            order: _reordered_agreement(order, voxels, ids, labels) for order in permutations(range(3)) if order != (0, 1, 2)
+        }
+        best = max(others, key=lambda order: others[order])
+        if others[best] > agreement + CLEAR_GAIN:
+            name = "".join("zyx"[axis] for axis in best)
+            raise UserError(
+                f"skeletons: {agreement:.0%} of the nodes of {where} lie on their skeleton's commonest label with positions "
+                f"read as zyx, but {others[best]:.0%} with axes swapped to {name}; correct the positions"
+            )
+    if agreement < LEAST_AGREEMENT:
+        raise UserError(
+            f"skeletons: {(at_nodes != 0).mean():.0%} of the nodes of {where} lie on a label and {agreement:.0%} on their "
+            f"skeleton's commonest one, expected at least {LEAST_AGREEMENT:.0%}; are these the skeletons of these labels?"
+        )
+
+
+def _agreement(ids: np.ndarray, at_nodes: np.ndarray) -> float:
+    on_label = at_nodes != 0
+    pairs, counts = np.unique(np.stack([ids[on_label], at_nodes[on_label].astype(np.int64)]), axis=1, return_counts=True)
+    best = np.zeros(len(ids), np.int64)
+    np.maximum.at(best, np.unique(pairs[0], return_inverse=True)[1], counts)
+    return float(best.sum() / len(ids))
+
+
+def _reordered_agreement(order: Sequence[int], voxels: np.ndarray, ids: np.ndarray, labels: zarr.Array) -> float:
+    reordered = voxels[:, list(order)]
+    inside = np.all(reordered < np.asarray(labels.shape), axis=1)
+    at_nodes = np.zeros(len(ids), np.int64)
+    at_nodes[inside] = read_points(labels, reordered[inside]).astype(np.int64)
+    return _agreement(ids, at_nodes)
+
+
+def make_skeletons(labels: zarr.Array, voxel_size_nm: Sequence[float], *, block_vox: Triple = BLOCK_VOX) -> Skeletons:
+    """Centre lines of all labels (z, y, x) by TEASAR as in kimimaro with its default parameters; ids are the labels.
+
+    Nodes lie in the middle of their voxel. Connected pieces of up to 1000 voxels get none. Larger volumes are taken in blocks
+    that share a plane of voxels: on it both sides place a node at the same voxel, so that skeletons join there; loops that
+    arise are opened at their longest edges.
+
+    Source: Sato et al. 2000, TEASAR; Silversmith et al. 2021, https://github.com/seung-lab/kimimaro.
+    """
+    keys, edges = [np.zeros((0, 4), np.int64)], [np.zeros((0, 2), np.int64)]
+    whole = Box.of_shape(labels.shape)
+    n_nodes = 0
+    for block in tqdm(BlockGrid(whole.shape_vox, block_vox), desc="skeletons", unit="block"):
+        start = block.write_box.start_vox
+        stop = [min(b + 1, n) for b, n in zip(block.write_box.stop_vox, whole.shape_vox, strict=True)]
+        values = np.asarray(labels[Box(start, (stop[0], stop[1], stop[2])).slices])
+        found = kimimaro.skeletonize(
+            values, anisotropy=tuple(voxel_size_nm), dust_threshold=SMALLEST_OBJECT_VOX, parallel=1, progress=False
+        )
+        for label, skeleton in found.items():
+            voxels = np.rint(skeleton.vertices / np.asarray(voxel_size_nm, np.float32)).astype(np.int64) + start
+            keys.append(np.column_stack([np.full(len(voxels), label, np.int64), voxels]))
+            edges.append(np.asarray(skeleton.edges, np.int64).reshape(-1, 2) + n_nodes)
+            n_nodes += len(voxels)
+    nodes, index = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
+    positions_nm = (nodes[:, 1:] + 0.5) * np.asarray(voxel_size_nm, np.float64)
+    return Skeletons(positions_nm, nodes[:, 0], _without_loops(index.reshape(-1)[np.concatenate(edges)], positions_nm))
+
+
+def _without_loops(edges: np.ndarray, positions_nm: np.ndarray) -> np.ndarray:
+    """The edges (M, 2) of a spanning forest of least length."""
+    pairs = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
+    lengths = np.linalg.norm(positions_nm[pairs[:, 0]] - positions_nm[pairs[:, 1]], axis=1)
+    forest = minimum_spanning_tree(coo_array((lengths, (pairs[:, 0], pairs[:, 1])), shape=(len(positions_nm),) * 2).tocsr())
+    kept = forest.tocoo()
+    return np.sort(np.column_stack([kept.row, kept.col]), axis=1).astype(np.int64)

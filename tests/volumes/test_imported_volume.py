@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline_lib.artefacts import write_json
+from pipeline_lib.errors import UserError
+from pipeline_lib.volumes import Volume, create_array
+
+
+@pytest.fixture
+def volume(tmp_path):
+    create_array(tmp_path / "image.zarr" / "0", (4, 5, 6), "uint8", attributes={})[:] = 9
+    return Volume(tmp_path, "train", (4, 5, 6), (20.0, 9.0, 9.0), skeletons_path="skeletons.npz", source="a.h5 array 'raw'")
+
+
+def test_a_volume_comes_back_as_saved(volume):
+    volume.save()
+    found = Volume.open(volume.folder)
+    assert found == volume
+    np.testing.assert_array_equal(found.image()[:], np.full((4, 5, 6), 9))
+    assert found.labels() is None
+    assert found.mask() is None
+    assert found.skeletons_file == volume.folder / "skeletons.npz"
+
+
+def test_an_image_elsewhere_is_found_by_its_absolute_path(volume, tmp_path):
+    create_array(tmp_path / "else where" / "v", (4, 5, 6), "uint8", attributes={})[:] = 3
+    other = replace(volume, image_path=str(tmp_path / "else where" / "v"))
+    other.save()
+    assert Volume.open(volume.folder).image()[0, 0, 0] == 3
+
+
+def test_an_image_that_changed_its_shape_is_refused(volume):
+    create_array(volume.folder / "image.zarr" / "0", (4, 5, 7), "uint8", attributes={})
+    with pytest.raises(UserError, match=r"image\.zarr/0 has shape \(4, 5, 7\), but had \(4, 5, 6\) at import; import it again"):
+        volume.image()
+
+
+def test_a_folder_without_a_complete_import_is_refused(volume):
+    with pytest.raises(UserError, match=r"cannot read .*volume\.json"):
+        Volume.open(volume.folder)
+
+
+def test_another_schema_is_refused(volume):
+    write_json(volume.folder / "volume.json", {"schema": 99})
+    with pytest.raises(UserError, match=r"volume\.json has schema 99, expected 1; import the volume again"):
+        Volume.open(volume.folder)
