@@ -24,12 +24,7 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
     affinities = np.asarray(open_affinities(prediction / "affinities.zarr" / "0").array[:3])
     points = []
     for threshold in tqdm(settings.sweep.thresholds, desc=f"thresholds on {volume.name}", unit="threshold"):
-        labels = segment_affinities(
-            affinities,
-            threshold,
-            min_size_vox=settings.segmentation.min_size_vox,
-            grow_vox=settings.segmentation.grow_vox,
-        )
+        labels = segment_affinities(affinities, threshold, **settings.segmentation.after_labelling)
         skeletons, voxels = truth.score_skeletons(labels), truth.score_voxels(labels)
         points.append(
             {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import nn
 
@@ -20,8 +21,10 @@ from pipeline_lib.settings.networks import MedNeXt, ResidualSymmetricUNet
 def network_from_settings(settings: ResidualSymmetricUNet | MedNeXt, *, in_channels: int = 1, out_channels: int) -> nn.Module:
     """(N, in_channels, z, y, x) -> logits (N, out_channels, z, y, x); lengths as in `settings.check_patch`."""
     if isinstance(settings, MedNeXt):
-        return MedNeXtNetwork(settings, in_channels=in_channels, out_channels=out_channels)
-    return ResidualUNet(settings, in_channels=in_channels, out_channels=out_channels)
+        network: nn.Module = MedNeXtNetwork(settings, in_channels=in_channels, out_channels=out_channels)
+    else:
+        network = ResidualUNet(settings, in_channels=in_channels, out_channels=out_channels)
+    return network.to(memory_format=torch.channels_last_3d)  # the convolutions then run without reordering, up to twice as fast
 
 
 def build_network(name: str, **options: Any) -> nn.Module:

@@ -24,6 +24,7 @@ class Layers:
     activation: str = "ReLU"
     activation_parameters: Mapping[str, float] = field(default_factory=dict)
     upsampling: str = "bilinear"
+    residual: bool = True
     norm_name: str = "norm_act"  # "norm_relu" in the published networks whose activation is fixed
 
     def make_activation(self, *, inplace: bool) -> nn.Module:
@@ -84,12 +85,12 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-    """Convolution, residual pair, convolution."""
+    """Convolution, residual pair (unless `layers` leave it out), convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Triple, layers: Layers) -> None:
         super().__init__()
         self.pre = PreActivatedConv(in_channels, out_channels, kernel, layers)
-        self.res = Residual(out_channels, kernel, layers)
+        self.res = Residual(out_channels, kernel, layers) if layers.residual else nn.Identity()
         self.post = PreActivatedConv(out_channels, out_channels, kernel, layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,6 +163,7 @@ class ResidualUNet(nn.Module):
             activation=settings.activation,
             activation_parameters=settings.activation_parameters,
             upsampling=settings.upsampling,
+            residual=settings.residual,
         )
         first = settings.width[0]
         self.input = same_size_conv(in_channels, first, settings.input_kernel, bias=False, slope=layers.slope)

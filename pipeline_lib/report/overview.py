@@ -54,7 +54,7 @@ def render_overview(contents: ReportContents, output_png: Path) -> None:
         _draw_skeletons(all_axes[-1], load_skeletons(skeletons), shown, result)
     _draw_scale_bar(all_axes[0], shown)
     data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
+    figure.savefig(data, format="png", bbox_inches="tight", pad_inches=0.03)
     with replacing(output_png) as aside:
         aside.write_bytes(data.getvalue())
 

@@ -24,9 +24,7 @@ def segment_volume(
     affinities = open_affinities(prediction / "affinities.zarr" / "0")
     complete = folder / "complete.json"
     complete.unlink(missing_ok=True)
-    labels = segment_affinities(
-        affinities.array[:3], chosen["threshold"], min_size_vox=settings.min_size_vox, grow_vox=settings.grow_vox
-    )
+    labels = segment_affinities(affinities.array[:3], chosen["threshold"], **settings.after_labelling)
     attributes = {"axes": "zyx", "voxel_size_nm": list(volume.voxel_size_nm), "threshold": chosen["threshold"]}
     array = create_array(folder / "segmentation.zarr" / "0", labels.shape, "uint32", attributes=attributes)
     for block in BlockGrid(volume.shape_vox, SHARD_VOX):

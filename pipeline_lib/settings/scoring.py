@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -40,6 +40,18 @@ class SegmentationSettings(Settings):
     )
     min_size_vox: int = setting(0, "Smaller segments become background.", ge=0)
     grow_vox: int = setting(0, "Segments then grow into background by so many steps, which gives eroded borders back.", ge=0)
+    flood: bool = setting(False, "Segments instead flood all background, where affinities are highest first; for dense tissue.")
+
+    @model_validator(mode="after")
+    def _one_way_to_fill(self) -> SegmentationSettings:
+        if self.flood and self.grow_vox:
+            raise ValueError(f"flood fills all background, so grow_vox must be 0, got {self.grow_vox}")
+        return self
+
+    @property
+    def after_labelling(self) -> dict[str, Any]:
+        """Size filter and filling, as the options of `components.segment_affinities`."""
+        return {"min_size_vox": self.min_size_vox, "grow_vox": self.grow_vox, "flood": self.flood}
 
 
 class SweepSettings(Settings):

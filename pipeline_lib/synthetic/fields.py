@@ -29,10 +29,8 @@ class SmoothField:
         return values
 
 
-def white_noise(seed: int, field: int, z_start: int, z_stop: int, shape_vox: Sequence[int]) -> np.ndarray:
-    """(z_stop - z_start, y, x) float32 standard normal values, drawn section by section."""
+def white_noise(key: tuple[int, int], z_start: int, z_stop: int, shape_vox: Sequence[int]) -> np.ndarray:
+    """(z_stop - z_start, y, x) float32 standard normal values; each section has a stream of its own, named by `key` and z."""
     shape = (int(shape_vox[1]), int(shape_vox[2]))
-    # a section's stream hangs on its place alone
-    return np.stack(
-        [np.random.default_rng((seed, field, z)).standard_normal(shape, dtype=np.float32) for z in range(z_start, z_stop)]
-    )
+    sections = [np.random.default_rng((*key, z)).standard_normal(shape, dtype=np.float32) for z in range(z_start, z_stop)]
+    return np.stack(sections)

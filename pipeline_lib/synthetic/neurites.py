@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from pipeline_lib.synthetic.windows import distance, window
+
 MAX_NODES = 20_000  # of one neurite; a tip stops there
 DIRECTIONS = 12  # tried at each step
-CALIBRE_STEPS = 6  # passes over the free space, from the thickest neurites to the thinnest
+CALIBRES = 6  # passes over the free space, from the thickest neurites to the thinnest
 
 
 @dataclass(frozen=True)
 class Neurites:
     """Trees of balls. Nodes of one neurite are consecutive, a parent comes before its children.
 
-    positions_nm: (N, 3) float64 zyx from the volume's corner, inside the volume. radii_nm: (N,) float64.
+    balls_nm: (N, 4) float64, centre zyx from the volume's corner (inside the volume) and radius.
     ids: (N,) int64, 1..n. parents: (N,) int64 node indices, -1 at a root.
     """
 
-    positions_nm: np.ndarray
-    radii_nm: np.ndarray
+    balls_nm: np.ndarray
     ids: np.ndarray
     parents: np.ndarray
 
@@ -33,8 +35,35 @@ class Neurites:
         return np.stack([self.parents[children], children], axis=1)
 
 
+class Space(NamedTuple):
+    """clearance: nm from the centre of each cubic cell to the nearest ball of a finished neurite."""
+
+    clearance: np.ndarray
+    cell_nm: float
+    size_nm: np.ndarray
+
+
+class Habit(NamedTuple):
+    """How one neurite grows."""
+
+    radius_nm: float
+    thinnest_nm: float
+    step_nm: float
+    branch_interval_nm: float
+
+
+class Tip(NamedTuple):
+    """A growing end: the wanted radius, nodes so far, the node it goes on from, and the number and root of its branch."""
+
+    radius_nm: float
+    n_nodes: int
+    last: int
+    branch: int
+    root: int
+
+
 def grow_neurites(
-    size_nm: Sequence[float],
+    size_nm: Sequence[float] | np.ndarray,
     *,
     radius_nm: tuple[float, float],
     branch_interval_nm: float,
@@ -47,155 +76,117 @@ def grow_neurites(
     left to the neighbours. A neurite ends at the surface of the box and does not return.
     """
     thinnest, thickest = radius_nm
-    spacing = thinnest / 2
-    cells = np.maximum(np.ceil(np.asarray(size_nm) / spacing).astype(np.int64), 1)
-    reach = 1.5 * thickest
-    # clearance[cell]: distance in nm from the cell's centre to the nearest ball, at most `reach`
-    clearance = np.full(tuple(cells), reach, np.float32)
-    positions, radii, parents, ids = [], [], [], []
+    cell_nm, reach_nm = thinnest / 2, 1.5 * thickest
+    size = np.asarray(size_nm, float)
+    space = Space(np.full(np.ceil(size / cell_nm).astype(int), reach_nm, np.float32), cell_nm, size)
+    clearance = space.clearance.ravel()
+    balls: list[np.ndarray] = []
+    parents: list[np.ndarray] = []
     n_nodes = 0
-    for calibre in np.geomspace(thickest, thinnest, CALIBRE_STEPS):
-        starts = np.flatnonzero(clearance.ravel() >= calibre)
+    for calibre in np.geomspace(thickest, thinnest, CALIBRES):
+        habit = Habit(float(calibre), thinnest, cell_nm, branch_interval_nm)
+        starts = np.flatnonzero(clearance >= calibre)
         rng.shuffle(starts)
         for start in starts:
-            if clearance.ravel()[start] < calibre:
+            if clearance[start] < calibre:
                 continue
-            centre = (np.asarray(np.unravel_index(start, clearance.shape)) + 0.5) * spacing
-            if np.any(centre >= size_nm):
+            centre = (np.asarray(np.unravel_index(start, space.clearance.shape)) + 0.5) * cell_nm
+            if np.any(centre >= size):
                 continue
-            nodes, node_radii, node_parents = _grow(
-                clearance, spacing, np.asarray(size_nm, float), centre, calibre, thinnest, branch_interval_nm, rng
-            )
-            if (len(nodes) - 1) * spacing < min_length_nm:
+            grown, grown_parents = _grow(space, centre, habit, rng)
+            if (len(grown) - 1) * habit.step_nm < min_length_nm:
                 continue
-            _reduce_clearance(clearance, spacing, nodes, node_radii, reach)
-            positions.append(nodes)
-            radii.append(node_radii)
-            parents.append(np.where(node_parents >= 0, node_parents + n_nodes, -1))
-            ids.append(np.full(len(nodes), len(ids) + 1))
-            n_nodes += len(nodes)
-    if not positions:
-        return Neurites(np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return Neurites(np.concatenate(positions), np.concatenate(radii), np.concatenate(ids), np.concatenate(parents))
+            _reduce_clearance(space.clearance, cell_nm, grown, reach_nm)
+            balls.append(grown)
+            parents.append(np.where(grown_parents >= 0, grown_parents + n_nodes, -1))
+            n_nodes += len(grown)
+    ids = np.repeat(np.arange(1, len(balls) + 1), [len(b) for b in balls])
+    return Neurites(np.concatenate([np.zeros((0, 4)), *balls]), ids, np.concatenate([np.zeros(0, np.int64), *parents]))
 
 
 @njit(cache=True)
-def _reduce_clearance(clearance: np.ndarray, spacing: float, nodes: np.ndarray, radii: np.ndarray, reach: float) -> None:
-    shape = clearance.shape
-    for n in range(len(nodes)):
-        extent = radii[n] + reach
-        z0, z1 = max(0, int((nodes[n, 0] - extent) / spacing)), min(shape[0], int((nodes[n, 0] + extent) / spacing) + 1)
-        y0, y1 = max(0, int((nodes[n, 1] - extent) / spacing)), min(shape[1], int((nodes[n, 1] + extent) / spacing) + 1)
-        x0, x1 = max(0, int((nodes[n, 2] - extent) / spacing)), min(shape[2], int((nodes[n, 2] + extent) / spacing) + 1)
+def _reduce_clearance(clearance: np.ndarray, cell_nm: float, balls: np.ndarray, reach_nm: float) -> None:
+    size = np.full(3, cell_nm)
+    for ball in balls:
+        (z0, z1), (y0, y1), (x0, x1) = window(ball, reach_nm, size, 0, clearance.shape)
         for z in range(z0, z1):
-            dz = (z + 0.5) * spacing - nodes[n, 0]
             for y in range(y0, y1):
-                dy = (y + 0.5) * spacing - nodes[n, 1]
                 for x in range(x0, x1):
-                    dx = (x + 0.5) * spacing - nodes[n, 2]
-                    gap = np.sqrt(dz * dz + dy * dy + dx * dx) - radii[n]
+                    gap = distance(ball, (z + 0.5) * cell_nm, (y + 0.5) * cell_nm, (x + 0.5) * cell_nm)
                     clearance[z, y, x] = min(clearance[z, y, x], gap)
 
 
 @njit(cache=True)
-def _direction(rng: np.random.Generator) -> np.ndarray:
-    v = np.empty(3)
-    for a in range(3):
-        v[a] = rng.normal()
-    return v / np.sqrt((v * v).sum())
-
-
-@njit(cache=True)
-def _grow(
-    clearance: np.ndarray,
-    spacing: float,
-    size: np.ndarray,
-    start: np.ndarray,
-    calibre: float,
-    thinnest: float,
-    branch_interval: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One neurite from `start`: a persistent random walk in both directions that prefers open space, with branches."""
-    nodes, radii = np.empty((MAX_NODES, 3)), np.empty(MAX_NODES)
+def _grow(space: Space, start: np.ndarray, habit: Habit, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Balls and parents of one neurite: persistent random walks in both directions that prefer open space, with branches."""
+    balls = np.empty((MAX_NODES, 4))
     parents, branches = np.full(MAX_NODES, -1), np.zeros(MAX_NODES, np.int64)
-    nodes[0], radii[0], n = start, calibre, 1
-    axis = _direction(rng)
-    tips = [(0, axis[0], axis[1], axis[2]), (0, -axis[0], -axis[1], -axis[2])]
-    branch = 0
+    balls[0, :3], balls[0, 3] = start, habit.radius_nm
+    n, branch = 1, 0
+    axis = _unit(rng.standard_normal(3))
+    tips = [(0, axis), (0, -axis)]
     while len(tips) > 0 and n < MAX_NODES:
-        last, vz, vy, vx = tips.pop()
-        heading = np.array([vz, vy, vx])
-        root = last
+        root, heading = tips.pop()
+        last, swelling = root, 0.0
         branch += 1
-        swelling = 0.0
         while n < MAX_NODES:
             swelling = 0.93 * swelling + 0.12 * rng.normal()
-            target = min(max(0.8 * calibre * np.exp(swelling), thinnest), 1.4 * calibre)
-            step, room = _best_step(
-                clearance, spacing, size, nodes, radii, branches, n, last, root, branch, heading, target, rng
-            )
-            if room < 0.85 * thinnest:
+            radius = min(max(0.8 * habit.radius_nm * np.exp(swelling), habit.thinnest_nm), 1.4 * habit.radius_nm)
+            steps = np.empty((DIRECTIONS, 3))
+            for i in range(DIRECTIONS):
+                steps[i] = _unit(heading + (0.5 if i else 0.0) * _unit(rng.standard_normal(3)))
+            tip = Tip(radius, n, last, branch, root)
+            chosen, room = _best_step(space, balls, branches, tip, steps * habit.step_nm)
+            position = balls[last, :3] + habit.step_nm * steps[chosen]
+            if room < 0.85 * habit.thinnest_nm or np.any(position <= 0) or np.any(position >= space.size_nm):
                 break
-            heading = 0.6 * heading + 0.4 * step
-            heading /= np.sqrt((heading * heading).sum())
-            position = nodes[last] + spacing * step
-            if np.any(position <= 0) or np.any(position >= size):
-                break
-            nodes[n], radii[n], parents[n], branches[n] = position, min(target, room), last, branch
+            heading = _unit(0.6 * heading + 0.4 * steps[chosen])
+            balls[n, :3], balls[n, 3] = position, min(radius, room)
+            parents[n], branches[n] = last, branch
             last = n
             n += 1
-            if rng.random() < spacing / branch_interval:
-                side = _direction(rng)
-                side -= (side * heading).sum() * heading
-                side = 0.5 * heading + side / np.sqrt((side * side).sum())
-                side /= np.sqrt((side * side).sum())
-                tips.append((last, side[0], side[1], side[2]))
-    return nodes[:n].copy(), radii[:n].copy(), parents[:n].copy()
+            if rng.random() < habit.step_nm / habit.branch_interval_nm:
+                side = rng.standard_normal(3)
+                tips.append((last, _unit(0.5 * heading + _unit(side - (side * heading).sum() * heading))))
+    return balls[:n].copy(), parents[:n].copy()
 
 
 @njit(cache=True)
-def _best_step(
-    clearance: np.ndarray,
-    spacing: float,
-    size: np.ndarray,
-    nodes: np.ndarray,
-    radii: np.ndarray,
-    branches: np.ndarray,
-    n: int,
-    last: int,
-    root: int,
-    branch: int,
-    heading: np.ndarray,
-    target: float,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, float]:
-    """The best of some unit steps about `heading`, and the room there in nm; no room means that the tip is stuck.
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt((vector * vector).sum())
 
-    A step out of the box has all the room: a neurite may leave. Looked at is the place two radii ahead.
+
+@njit(cache=True)
+def _best_step(space: Space, balls: np.ndarray, branches: np.ndarray, tip: Tip, steps: np.ndarray) -> tuple[int, float]:
+    """Which of `steps` (n, 3) in nm, the straight one first, keeps its course with the most room, and that room in nm.
+
+    Outside the box there is room enough: a neurite may leave. A neurite keeps off its own other parts.
     """
-    best, best_score, best_room = heading, -np.inf, 0.0
-    for trial in range(DIRECTIONS):
-        step = heading + (0.0 if trial == 0 else 0.5) * _direction(rng)
-        step /= np.sqrt((step * step).sum())
-        room = _room(clearance, spacing, nodes[last] + spacing * step, target)
-        ahead = _room(clearance, spacing, nodes[last] + 1.5 * target * step, target)
-        for i in range(n):  # a neurite keeps off its own older parts
-            apart = np.sqrt(((nodes[i] - nodes[last] - spacing * step) ** 2).sum()) - radii[i]
-            near_root = ((nodes[i] - nodes[root]) ** 2).sum() < (3 * radii[root] + 2 * target) ** 2
-            if branches[i] != branch and not near_root:
-                room = min(room, apart)
-            elif branches[i] == branch and (last - i) * spacing > 4 * target:
-                room = min(room, apart)
-        score = (step * heading).sum() + 1.5 * min(room, target) / target + min(ahead, target) / target + 0.2 * rng.random()
+    best, best_score, best_room = 0, -np.inf, 0.0
+    radius = tip.radius_nm
+    length = np.sqrt((steps[0] * steps[0]).sum())
+    for i in range(len(steps)):
+        position = balls[tip.last, :3] + steps[i]
+        room = _clearance(space, position, radius)
+        ahead = _clearance(space, balls[tip.last, :3] + 1.5 * radius * steps[i] / length, radius)
+        for n in range(tip.n_nodes):
+            gap = distance(balls[n], position[0], position[1], position[2])
+            if branches[n] == tip.branch:
+                other = (tip.last - n) * length > 4 * radius
+            else:  # the root's own branch is near where this one begins
+                other = distance(balls[tip.root], balls[n, 0], balls[n, 1], balls[n, 2]) > 2 * (balls[tip.root, 3] + radius)
+            if other:
+                room = min(room, gap)
+        score = (steps[i] * steps[0]).sum() / length**2 + 1.5 * min(room, radius) / radius + min(ahead, radius) / radius
         if score > best_score:
-            best, best_score, best_room = step, score, room
+            best, best_score, best_room = i, score, room
     return best, best_room
 
 
 @njit(cache=True)
-def _room(clearance: np.ndarray, spacing: float, position: np.ndarray, outside: float) -> float:
-    z, y, x = int(np.floor(position[0] / spacing)), int(np.floor(position[1] / spacing)), int(np.floor(position[2] / spacing))
-    if z < 0 or y < 0 or x < 0 or z >= clearance.shape[0] or y >= clearance.shape[1] or x >= clearance.shape[2]:
+def _clearance(space: Space, position: np.ndarray, outside: float) -> float:
+    z, y, x = np.floor(position / space.cell_nm).astype(np.int64)
+    nz, ny, nx = space.clearance.shape
+    if z < 0 or y < 0 or x < 0 or z >= nz or y >= ny or x >= nx:
         return outside
-    return clearance[z, y, x]
+    return space.clearance[z, y, x]

@@ -55,7 +55,7 @@ def generate(
         neurites, shape, size, reach_nm=1.2 * neurite_radius_nm[0], waviness_nm=0.35 * neurite_radius_nm[0], rng=rng
     )
     image = render(neurites, voxels, size, look=look or Look(), seed=seed)
-    return SyntheticVolume(image, voxels.labels, Skeletons(neurites.positions_nm, neurites.ids, neurites.edges))
+    return SyntheticVolume(image, voxels.labels, Skeletons(neurites.balls_nm[:, :3], neurites.ids, neurites.edges))
 
 
 def _checked(

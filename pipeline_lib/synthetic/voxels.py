@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from pipeline_lib.synthetic.fields import SmoothField
 from pipeline_lib.synthetic.neurites import Neurites
+from pipeline_lib.synthetic.windows import distance, window
 
 SLAB_VOX = 16  # sections held as floats at a time; no influence on the result
-FARTHEST_NM = 100.0  # distances to a membrane are exact up to here
+FARTHEST_NM = 100.0  # distances to a membrane are stored up to here
 DISTANCE_STEP_NM = FARTHEST_NM / 255
 
 
@@ -20,12 +22,22 @@ DISTANCE_STEP_NM = FARTHEST_NM / 255
 class Voxels:
     """labels: (z, y, x) uint32, 0 = extracellular space; every label is one 6-connected component.
 
-    membrane_distance: (z, y, x) uint8, about the distance from the nearest face between two labels in steps of
+    membrane_distance: (z, y, x) uint8, about the distance to the nearest face between two labels in steps of
     `DISTANCE_STEP_NM`; 255 = at least `FARTHEST_NM`.
     """
 
     labels: np.ndarray
     membrane_distance: np.ndarray
+
+
+class Slab(NamedTuple):
+    """Sections from `z_start` on; `warp_nm` (3, z, y, x) shifts the place where each voxel is looked up."""
+
+    z_start: int
+    voxel_nm: np.ndarray
+    warp_nm: np.ndarray
+    waviness_nm: float
+    reach_nm: float
 
 
 def voxelise(
@@ -39,63 +51,42 @@ def voxelise(
 ) -> Voxels:
     """The additively weighted Voronoi diagram of the balls (distance to the centre minus radius), 0 beyond `reach_nm` of all.
 
-    Space is warped by a smooth field of up to `waviness_nm`, so that the faces between neurites undulate.
+    Space is warped by a smooth field of up to `waviness_nm` along each axis, so that the faces between neurites undulate.
     """
     labels = np.zeros(tuple(shape_vox), np.uint32)
-    distance = np.zeros(labels.shape, np.uint8)
-    size = np.asarray(voxel_size_nm, float)
-    warp = [SmoothField(np.asarray(shape_vox) * size, 8 * waviness_nm, rng) for _ in range(3)]
+    membrane_distance = np.zeros(labels.shape, np.uint8)
+    voxel_nm = np.asarray(voxel_size_nm, float)
+    warps = [SmoothField(np.asarray(shape_vox) * voxel_nm, 8 * waviness_nm, rng) for _ in range(3)]
     for z0 in range(0, labels.shape[0], SLAB_VOX):
         z1 = min(z0 + SLAB_VOX, labels.shape[0])
-        shift = np.stack([np.clip(0.5 * field.at(z0, z1, shape_vox, size), -1, 1) for field in warp]) * np.float32(waviness_nm)
-        _nearest(
-            neurites.positions_nm,
-            neurites.radii_nm,
-            neurites.ids,
-            z0,
-            size,
-            reach_nm,
-            waviness_nm,
-            shift,
-            labels[z0:z1],
-            distance[z0:z1],
-        )
-    nodes_vox = (neurites.positions_nm / size).astype(np.int64)
-    _keep_connected(labels, nodes_vox)
-    return Voxels(labels, distance)
+        shifts = [np.clip(0.5 * warp.at(z0, z1, shape_vox, voxel_nm), -1, 1) for warp in warps]
+        slab = Slab(z0, voxel_nm, np.stack(shifts) * np.float32(waviness_nm), waviness_nm, reach_nm)
+        _assign(neurites.balls_nm, neurites.ids, slab, labels[z0:z1], membrane_distance[z0:z1])
+    _keep_connected(labels, (neurites.balls_nm[:, :3] / voxel_nm).astype(np.int64))
+    return Voxels(labels, membrane_distance)
 
 
 @njit(cache=True)
-def _nearest(
-    positions: np.ndarray,
-    radii: np.ndarray,
-    ids: np.ndarray,
-    z_start: int,
-    size: np.ndarray,
-    reach: float,
-    waviness: float,
-    shift: np.ndarray,
-    labels: np.ndarray,
-    distance: np.ndarray,
-) -> None:
-    """Fill one slab; extracellular space competes as a site at the constant distance `reach`."""
-    nz, ny, nx = labels.shape
-    nearest = np.full(labels.shape, np.float32(reach))
-    second = np.full(labels.shape, np.float32(reach + 2 * FARTHEST_NM))  # the nearest of another label
-    for n in range(len(radii)):
-        extent = radii[n] + reach + 2 * FARTHEST_NM + waviness
-        z0 = max(0, int((positions[n, 0] - extent) / size[0]) - z_start)
-        z1 = min(nz, int((positions[n, 0] + extent) / size[0]) + 1 - z_start)
-        y0, y1 = max(0, int((positions[n, 1] - extent) / size[1])), min(ny, int((positions[n, 1] + extent) / size[1]) + 1)
-        x0, x1 = max(0, int((positions[n, 2] - extent) / size[2])), min(nx, int((positions[n, 2] + extent) / size[2]) + 1)
+def _assign(balls: np.ndarray, ids: np.ndarray, slab: Slab, labels: np.ndarray, membrane_distance: np.ndarray) -> None:
+    """Fill one slab; extracellular space competes as a site at the constant distance `reach_nm`."""
+    size, warp = slab.voxel_nm, slab.warp_nm
+    nearest = np.full(labels.shape, np.float32(slab.reach_nm))
+    second = np.full(labels.shape, np.float32(slab.reach_nm + 2 * FARTHEST_NM))  # the nearest of another label
+    margin = slab.reach_nm + 2 * FARTHEST_NM + slab.waviness_nm
+    for n in range(len(balls)):
+        (z0, z1), (y0, y1), (x0, x1) = window(balls[n], margin, size, slab.z_start, labels.shape)
         for z in range(z0, z1):
             for y in range(y0, y1):
                 for x in range(x0, x1):
-                    dz = (z + z_start + 0.5) * size[0] + shift[0, z, y, x] - positions[n, 0]
-                    dy = (y + 0.5) * size[1] + shift[1, z, y, x] - positions[n, 1]
-                    dx = (x + 0.5) * size[2] + shift[2, z, y, x] - positions[n, 2]
-                    d = np.float32(np.sqrt(dz * dz + dy * dy + dx * dx) - radii[n])
-                    if ids[n] == labels[z, y, x]:
+                    d = np.float32(
+                        distance(
+                            balls[n],
+                            (z + slab.z_start + 0.5) * size[0] + warp[0, z, y, x],
+                            (y + 0.5) * size[1] + warp[1, z, y, x],
+                            (x + 0.5) * size[2] + warp[2, z, y, x],
+                        )
+                    )
+                    if labels[z, y, x] == ids[n]:
                         nearest[z, y, x] = min(nearest[z, y, x], d)
                     elif d < nearest[z, y, x]:
                         second[z, y, x] = nearest[z, y, x]
@@ -103,34 +94,32 @@ def _nearest(
                         labels[z, y, x] = ids[n]
                     elif d < second[z, y, x]:
                         second[z, y, x] = d
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                distance[z, y, x] = min(255.0, 0.5 * (second[z, y, x] - nearest[z, y, x]) / DISTANCE_STEP_NM)
+    half = 0.5 * (second - nearest) / np.float32(DISTANCE_STEP_NM)  # both grow at the same rate away from their face
+    membrane_distance[:] = np.minimum(half, np.float32(255)).astype(np.uint8)
 
 
 @njit(cache=True)
 def _keep_connected(labels: np.ndarray, nodes_vox: np.ndarray) -> None:
     """Give voxels that are cut off from their label's nodes to a neighbour that is not; what has none becomes 0.
 
-    Sweeps forth and back over the volume until nothing changes; they need one byte a voxel, unlike a flood's stack.
+    Sweeps forth and back over the volume until nothing changes: they need one byte a voxel, a flood's stack far more.
     """
     nz, ny, nx = labels.shape
     reached = labels == 0
     for n in range(len(nodes_vox)):
         reached[nodes_vox[n, 0], nodes_vox[n, 1], nodes_vox[n, 2]] = True
-    for stage in range(2):  # first along equal labels, then over the rest
+    for adopt in (False, True):  # first along equal labels, then over the rest
         changed = True
         while changed:
             changed = False
-            for direction in (1, -1):
+            for backwards in (False, True):
                 for i in range(nz):
-                    z = i if direction == 1 else nz - 1 - i
+                    z = nz - 1 - i if backwards else i
                     for j in range(ny):
-                        y = j if direction == 1 else ny - 1 - j
+                        y = ny - 1 - j if backwards else j
                         for k in range(nx):
-                            x = k if direction == 1 else nx - 1 - k
-                            if not reached[z, y, x] and _join(labels, reached, z, y, x, stage == 1):
+                            x = nx - 1 - k if backwards else k
+                            if not reached[z, y, x] and _join(labels, reached, (z, y, x), adopt):
                                 changed = True
     for z in range(nz):
         for y in range(ny):
@@ -140,15 +129,16 @@ def _keep_connected(labels: np.ndarray, nodes_vox: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _join(labels: np.ndarray, reached: np.ndarray, z: int, y: int, x: int, adopt: bool) -> bool:
+def _join(labels: np.ndarray, reached: np.ndarray, voxel: tuple[int, int, int], adopt: bool) -> bool:
+    """Reach a voxel from a neighbour of its label, or with `adopt` take over the label of any reached neighbour."""
+    z, y, x = voxel
+    nz, ny, nx = labels.shape
     for axis in range(3):
         for side in (-1, 1):
             a, b, c = z + side * (axis == 0), y + side * (axis == 1), x + side * (axis == 2)
-            if a < 0 or b < 0 or c < 0 or a >= labels.shape[0] or b >= labels.shape[1] or c >= labels.shape[2]:
+            if a < 0 or b < 0 or c < 0 or a >= nz or b >= ny or c >= nx or not reached[a, b, c]:
                 continue
-            if not reached[a, b, c] or labels[a, b, c] == 0:
-                continue
-            if labels[a, b, c] == labels[z, y, x] or adopt:
+            if labels[a, b, c] == labels[z, y, x] or (adopt and labels[a, b, c] != 0):
                 labels[z, y, x] = labels[a, b, c]
                 reached[z, y, x] = True
                 return True

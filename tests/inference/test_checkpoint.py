@@ -46,7 +46,7 @@ def test_the_network_that_was_saved_gives_scaled_sigmoids_of_its_logits(tmp_path
     assert network.offsets_vox == TargetSettings().offsets_vox
     with torch.no_grad():
         logits = module.eval()(patch)
-    assert logits.std() > 0.1
+    assert logits.std() > 0.05
     for _ in range(2):  # batch statistics are those of training, and stay so
         found = network.forward(logit_scale=0.2)(patch)
         torch.testing.assert_close(found, 1 / (1 + torch.exp(-0.2 * logits)), rtol=0, atol=1e-6)

@@ -145,3 +145,10 @@ def test_kernels_and_factors_are_those_asked_for():
 
 def test_one_level_is_a_network_too():
     assert build_network("rsunet", out_channels=2, width=[4])(torch.zeros(1, 1, 3, 3, 3)).shape == (1, 2, 3, 3, 3)
+
+
+def test_without_the_residual_pair_a_block_is_two_convolutions():
+    plain = build_network("rsunet", width=[2, 4], residual=False, out_channels=3)
+    assert not [key for key in plain.state_dict() if ".res." in key]
+    assert sum(isinstance(module, nn.Conv3d) for module in plain.core.iconv.modules()) == 2
+    assert plain(torch.rand(1, 1, 4, 8, 8)).shape == (1, 3, 4, 8, 8)
