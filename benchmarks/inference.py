@@ -1,7 +1,7 @@
 """Blockwise inference against its own forward passes and against whole-volume inference, on random voxels; prints JSON.
 
-forward_calls_ratio: passes of blockwise over those of whole-volume inference, for the given shape and block.
-wall_ratio: wall time of prediction to disk over the sum of its forward passes. They are timed in the same run.
+forward_calls_ratio: passes of blockwise over those of whole-volume inference. wall_ratio: wall time from checkpoint and
+volume on disk to complete affinities on disk, over the sum of the forward passes within it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_lib.geometry import BlockGrid
+from pipeline_lib.geometry import BlockGrid, Triple
 from pipeline_lib.inference.columns import columns_of, count_calls
 from pipeline_lib.inference.patches import count_patches
-from pipeline_lib.inference.predict import predict_volume
+from pipeline_lib.inference.predict import load_trained_network, plan_prediction, run_prediction
 from pipeline_lib.network import network_from_settings
 from pipeline_lib.settings.learning import TargetSettings
 from pipeline_lib.settings.networks import ResidualSymmetricUNet
@@ -27,8 +27,7 @@ from pipeline_lib.settings.scoring import InferenceSettings
 from pipeline_lib.settings.stages import PredictStage
 from pipeline_lib.volumes import Volume, create_array
 
-COMMON_SHAPE = (512, 1024, 1024)  # its passes are counted, not run
-Triple = tuple[int, int, int]
+COUNTED_SHAPE = (512, 1024, 1024)  # too long to run on a CPU; its passes are counted
 
 
 def calls_ratio(shape: Triple, block: Triple, patch: Triple) -> float:
@@ -52,26 +51,55 @@ def random_volume(folder: Path, shape: Triple) -> Volume:
     return volume
 
 
-class Timed(torch.nn.Module):
-    """Replaces every forward pass of a network by a timed one."""
+def measure(settings: PredictStage, shape: Triple, precision: str, folder: Path) -> dict[str, float]:
+    checkpoint = untrained_checkpoint(folder / "checkpoint.ckpt", precision)
+    volume = random_volume(folder / "volume", shape)
+    passes_s: list[float] = []
+    start = time.perf_counter()
+    network = load_trained_network(checkpoint)
+    forward = network.forward(logit_scale=settings.inference.logit_scale)
 
-    seconds = 0.0
-    calls = 0
+    def timed(patch: Tensor) -> Tensor:
+        begin = time.perf_counter()
+        values = forward(patch)
+        passes_s.append(time.perf_counter() - begin)
+        return values
 
-    def install(self) -> None:
-        from pipeline_lib.inference import checkpoint
+    run_prediction(plan_prediction(settings, checkpoint, network, volume, folder / "prediction"), timed)
+    wall_s = time.perf_counter() - start
+    return {
+        "forward_calls": len(passes_s),
+        "forward_calls_whole_volume": count_patches(shape, settings.patch_vox),
+        "forward_calls_ratio": len(passes_s) / count_patches(shape, settings.patch_vox),
+        "wall_s": wall_s,
+        "forward_s": sum(passes_s),
+        "wall_ratio": wall_s / sum(passes_s),
+    }
 
-        original = checkpoint.TrainedNetwork.forward
-        timer = self
 
-        def forward(self: checkpoint.TrainedNetwork, **options: object) -> object:
-            run = original(self, **options)
+def main() -> None:
+    default_block = InferenceSettings().block_vox
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", type=int, nargs=3, default=(128, 256, 256), help="volume z y x (default: %(default)s)")
+    parser.add_argument("--patch", type=int, nargs=3, default=(64, 64, 64), help="patch z y x (default: %(default)s)")
+    parser.add_argument("--block", type=int, nargs=3, default=default_block, help="block z y x (default: %(default)s)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--threads", type=int, default=2)
+    told = parser.parse_args()
+    shape, patch, block = tuple(told.shape), tuple(told.patch), tuple(told.block)
+    torch.set_num_threads(told.threads)
+    torch.manual_seed(0)
+    settings = PredictStage(inference=InferenceSettings(block_vox=block), patch_vox=patch)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = measure(settings, shape, told.precision, Path(folder))
+    counted = {
+        "shape": COUNTED_SHAPE,
+        "block": default_block,
+        "forward_calls_ratio": calls_ratio(COUNTED_SHAPE, default_block, patch),
+    }
+    facts = {"shape": shape, "patch": patch, "block": block, "precision": told.precision, "threads": told.threads}
+    print(json.dumps({**facts, **measured, "counted": counted}, indent=1))
 
-            def timed(patch: Tensor) -> Tensor:
-                start = time.perf_counter()
-                values = run(patch)
-                timer.seconds += time.perf_counter() - start
-                timer.calls += 1
-                return values
 
-            return timed
+if __name__ == "__main__":
+    main()

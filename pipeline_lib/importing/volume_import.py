@@ -115,7 +115,8 @@ def _convert(inputs: Inputs, name: str, folder: Path) -> Volume:
     labels = open_array(folder / labels_path) if labels_path is not None else None
     skeletons = inputs.skeletons
     if skeletons is not None and labels is not None:
-        check_on_labels(skeletons, labels, inputs.voxel_size_nm, inputs.skeletons_source)
+        mask = open_array(folder / mask_path) if mask_path is not None else None
+        check_on_labels(skeletons, labels, mask, inputs.voxel_size_nm, inputs.skeletons_source)
     if skeletons is None and labels is not None:
         skeletons = make_skeletons(labels, inputs.voxel_size_nm)
     if skeletons is not None:

@@ -100,7 +100,7 @@ class _Window:
 def read_padded(image: Image, box: Box) -> np.ndarray:
     """(z, y, x) uint8: the voxels of `box`, continued by reflection where it ends beyond the volume.
 
-    An axis that must be continued has to be inside `box` from its start; it is reflected as often as needed, a single plane repeated.
+    An axis that is continued has to be in `box` from its start; it is reflected as often as needed, a single plane repeated.
     """
     inside = box.clipped(Box.of_shape(image.shape))
     voxels = np.ascontiguousarray(image[inside.slices])

@@ -32,7 +32,7 @@ class Column:
 def columns_of(grid: BlockGrid, patch_vox: Sequence[int]) -> list[Column]:
     """All blocks of the grid as columns, in scan order.
 
-    A rest thinner than a patch at the end of y or x joins the column before it: alone it would repeat that column's last passes.
+    A rest thinner than a patch at the end of y or x joins the column before it: alone it would repeat the last passes of that.
     """
     _, ny, nx = grid.counts
     rows, places = (_groups(grid, axis, patch_vox[axis]) for axis in (1, 2))

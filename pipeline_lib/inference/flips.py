@@ -17,8 +17,8 @@ _Slices = tuple[slice, ...]
 def average_flips(forward: Forward, offsets_vox: Sequence[Triple]) -> Forward:
     """A forward that averages `forward` over the eight mirror images of its input; channels are stored at the source voxel.
 
-    In a mirrored image the edge (v, v + o) has the mirrored offset. Where a channel has that offset, it is mirrored back as it is.
-    Where one has the opposite offset, as for every offset along a mirrored axis, it holds the edge at its other end:
+    In a mirrored image the edge (v, v + o) has the mirrored offset. A channel of that offset is mirrored back as it is. One of
+    the opposite offset, as there is for every offset along a mirrored axis, holds the edge at its other end:
 
         row           a  b  c  d        edges of o = +1 at their source:    ab  bc  cd  .
         mirrored      d  c  b  a        edges found there:                  dc  cb  ba  .
@@ -39,8 +39,8 @@ def average_flips(forward: Forward, offsets_vox: Sequence[Triple]) -> Forward:
             mirrored = forward(patch.flip(dims)).flip(dims)
             for channel, source, shift in found:
                 to, at = _shifted(patch.shape[2:], shift)
-                total[(slice(None), channel, *to)] += mirrored[(slice(None), source, *at)]
-                count[(channel, *to)] += 1
+                total[:, channel][(slice(None), *to)] += mirrored[:, source][(slice(None), *at)]
+                count[channel][to] += 1
         return total / count
 
     return averaged

@@ -26,7 +26,7 @@ def patch_starts(size: int, patch: int) -> list[int]:
 
 
 def patch_weights(patch_vox: Sequence[int]) -> np.ndarray:
-    """(z, y, x) float32: distance to the outside of the patch in chessboard steps, 1 at its surface, whole numbers throughout."""
+    """(z, y, x) float32: chessboard distance to the outside of the patch, 1 at its surface; whole numbers."""
     z, y, x = (np.minimum(np.arange(1, p + 1), np.arange(p, 0, -1)) for p in as_triple(patch_vox))
     return np.minimum(np.minimum(z[:, None, None], y[:, None]), x).astype(np.float32)
 

@@ -79,10 +79,10 @@ def predict_volume(
 ) -> None:
     """Write `folder/affinities.zarr/0`, uint8 (C, z, y, x), rounded to nearest, and last `folder/complete.json`.
 
-    An edge that leads out of the volume is 0. Blocks that an earlier run finished with the same settings, checkpoint and volume are
-    kept, and the result is the same to the bit. Another block size starts an unfinished prediction anew, and leaves a finished one
-    alone. The caller owns `folder` (`Lock`). threads: of torch, by default its own choice. device: as torch names it, by default a
-    GPU if there is one.
+    An edge that leads out of the volume is 0. Blocks that an earlier run finished with the same settings, checkpoint and volume
+    are kept, and the result is the same to the bit. Another block size starts an unfinished prediction anew, and leaves a
+    finished one alone. The caller owns `folder` (`Lock`).
+    threads: of torch, by default its own choice. device: as torch names it, by default a GPU if there is one.
     Raises UserError for a checkpoint, patch or image that does not fit, and for a network that gives NaN.
     """
     if threads is not None:

@@ -14,7 +14,7 @@ from pipeline_lib.inference.blending import Planes
 
 
 def quantised_layers(planes: Iterable[Planes], layers: Sequence[Box]) -> Iterator[np.ndarray]:
-    """uint8 (C, z, y, x) for each of `layers`, which lie end to end along z and are covered by `planes`; 255 means affinity 1."""
+    """uint8 (C, z, y, x) for each of `layers`, which lie end to end along z and are covered by `planes`; 255 is affinity 1."""
     arriving = iter(planes)
     piece = next(arriving)
     for box in layers:
@@ -25,15 +25,15 @@ def quantised_layers(planes: Iterable[Planes], layers: Sequence[Box]) -> Iterato
                 piece = next(arriving)
             until = min(stop, piece.start_vox + piece.affinities.shape[1])
             part = piece.affinities[:, at - piece.start_vox : until - piece.start_vox]
-            values[:, at - box.start_vox[0] : until - box.start_vox[0]] = to_uint8(part)
+            values[:, at - box.start_vox[0] : until - box.start_vox[0]] = to_uint8(part, where=f"planes {at} to {until - 1}")
             at = until
         yield values
 
 
-def to_uint8(affinities: Tensor) -> np.ndarray:
-    """round(255 a), half to even. NaN, which a network gives that diverged in training, is a UserError."""
+def to_uint8(affinities: Tensor, *, where: str) -> np.ndarray:
+    """round(255 a), half to even. NaN is a UserError."""
     if not torch.isfinite(affinities.sum()):
-        raise UserError("the network gives NaN; its training has diverged, so train again, say with a lower learning rate")
+        raise UserError(f"the network gives NaN in {where}: training has diverged; train again, say with a lower learning rate")
     return np.stack([(255 * channel).round_().to(torch.uint8).cpu().numpy() for channel in affinities])
 
 

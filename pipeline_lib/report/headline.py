@@ -39,10 +39,10 @@ def threshold_sentence(choice: dict[str, Any]) -> str:
     return f"threshold {choice['threshold']:g}, chosen on {', '.join(choice['volumes'])} by {measure}"
 
 
-def errors_phrase(scores: dict[str, Any]) -> str:
-    """Splits, and mergers without those that background makes."""
-    splits, mergers = scores["n_splits"], scores["n_non0_mergers"]
-    return f"{count(splits)} split{'' if splits == 1 else 's'}, {count(mergers)} merger{'' if mergers == 1 else 's'}"
+def error_counts(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """Splits, and mergers without those that background makes, as number and noun."""
+    counts = (("split", scores["n_splits"]), ("merger", scores["n_non0_mergers"]))
+    return [(count(n), noun if n == 1 else f"{noun}s") for noun, n in counts]
 
 
 def _volume_lines(result: VolumeResult) -> list[str]:
@@ -54,9 +54,10 @@ def _volume_lines(result: VolumeResult) -> list[str]:
     lines = []
     if skeletons:
         low, high = skeletons["nerl_ci95"]
+        errors = ", ".join(f"{n} {noun}" for n, noun in error_counts(skeletons))
         lines.append(
             f"  {name}{used}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']}"
-            f" (95 % interval {low:.3f} to {high:.3f}); {errors_phrase(skeletons)}"
+            f" (95 % interval {low:.3f} to {high:.3f}); {errors}"
         )
     parts = []
     if skeletons:

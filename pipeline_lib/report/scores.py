@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline_lib.report import charts
 from pipeline_lib.report.contents import VolumeResult
-from pipeline_lib.report.headline import threshold_sentence
+from pipeline_lib.report.headline import error_counts, threshold_sentence
 from pipeline_lib.report.html import Html, caption, chart, element, joined, section, table
 from pipeline_lib.report.units import count, decimal, length, tolerance
 
@@ -95,8 +95,8 @@ def _cards(result: VolumeResult) -> Html:
     if voxels:
         cards.append(_voi_card("VOI in voxels", voxels))
     if skeletons:
-        splits, mergers = count(skeletons["n_splits"]), count(skeletons["n_non0_mergers"])
-        value = joined([splits, element("small", " splits, "), mergers, element("small", " mergers")], "")
+        (splits, of_splits), (mergers, of_mergers) = error_counts(skeletons)
+        value = joined([splits, element("small", f" {of_splits}, "), mergers, element("small", f" {of_mergers}")], "")
         note = f"on {count(skeletons['n_skeletons'])} skeletons, {count(skeletons['n_nodes'])} nodes"
         cards.append(_card("Errors", value, note))
     return element("div", *cards, class_="cards")

@@ -59,10 +59,11 @@ class Cut:
 
     def read(self, array: zarr.Array) -> np.ndarray:
         """(rows, columns) of a (z, y, x) array, or (c, rows, columns) of the first three channels of a (c, z, y, x) array."""
-        window: list[int | slice] = [slice(a, b) for a, b in zip(self.start_vox, self.stop_vox, strict=True)]
-        window[self.axis] = self.index_vox
+        window = [slice(a, b) for a, b in zip(self.start_vox, self.stop_vox, strict=True)]
+        # Not an integer: zarrs 0.2 fails on one where another slice takes a single voxel of a chunk.
+        window[self.axis] = slice(self.index_vox, self.index_vox + 1)
         channels = [slice(3)] if array.ndim == 4 else []
-        return np.asarray(array[(*channels, *window)])
+        return np.asarray(array[(*channels, *window)]).squeeze(self.axis - 3)
 
 
 def central_cuts(shape_vox: Sequence[int], voxel_size_nm: Sequence[float], *, max_vox: int) -> list[Cut]:

@@ -53,9 +53,10 @@ class Habit(NamedTuple):
 
 
 class Tip(NamedTuple):
-    """A growing end: the wanted radius, nodes so far, the node it goes on from, and the number and root of its branch."""
+    """A growing end: what it wants, nodes so far, the node it goes on from, and the number and root of its branch."""
 
     radius_nm: float
+    step_nm: float
     n_nodes: int
     last: int
     branch: int
@@ -121,12 +122,14 @@ def _grow(space: Space, start: np.ndarray, habit: Habit, rng: np.random.Generato
     """Balls and parents of one neurite: persistent random walks in both directions that prefer open space, with branches."""
     balls = np.empty((MAX_NODES, 4))
     parents, branches = np.full(MAX_NODES, -1), np.zeros(MAX_NODES, np.int64)
+    roots, headings = np.zeros(MAX_NODES, np.int64), np.empty((MAX_NODES, 3))  # of the tips that wait
     balls[0, :3], balls[0, 3] = start, habit.radius_nm
-    n, branch = 1, 0
-    axis = _unit(rng.standard_normal(3))
-    tips = [(0, axis), (0, -axis)]
-    while len(tips) > 0 and n < MAX_NODES:
-        root, heading = tips.pop()
+    headings[0] = _turned(np.zeros(3), 1.0, rng)
+    headings[1] = -headings[0]
+    n, branch, n_tips = 1, 0, 2
+    while n_tips > 0 and n < MAX_NODES:
+        n_tips -= 1
+        root, heading = roots[n_tips], headings[n_tips].copy()
         last, swelling = root, 0.0
         branch += 1
         while n < MAX_NODES:
@@ -134,50 +137,52 @@ def _grow(space: Space, start: np.ndarray, habit: Habit, rng: np.random.Generato
             radius = min(max(0.8 * habit.radius_nm * np.exp(swelling), habit.thinnest_nm), 1.4 * habit.radius_nm)
             steps = np.empty((DIRECTIONS, 3))
             for i in range(DIRECTIONS):
-                steps[i] = _unit(heading + (0.5 if i else 0.0) * _unit(rng.standard_normal(3)))
-            tip = Tip(radius, n, last, branch, root)
-            chosen, room = _best_step(space, balls, branches, tip, steps * habit.step_nm)
+                steps[i] = _turned(heading, 0.5 if i else 0.0, rng)
+            chosen, room = _best_step(space, balls, branches, Tip(radius, habit.step_nm, n, last, branch, root), steps)
             position = balls[last, :3] + habit.step_nm * steps[chosen]
-            if room < 0.85 * habit.thinnest_nm or np.any(position <= 0) or np.any(position >= space.size_nm):
+            if room < 0.85 * habit.thinnest_nm or position.min() <= 0 or (space.size_nm - position).min() <= 0:
                 break
-            heading = _unit(0.6 * heading + 0.4 * steps[chosen])
+            heading = _turned(0.6 * heading + 0.4 * steps[chosen], 0.0, rng)
             balls[n, :3], balls[n, 3] = position, min(radius, room)
             parents[n], branches[n] = last, branch
             last = n
             n += 1
             if rng.random() < habit.step_nm / habit.branch_interval_nm:
-                side = rng.standard_normal(3)
-                tips.append((last, _unit(0.5 * heading + _unit(side - (side * heading).sum() * heading))))
+                roots[n_tips], headings[n_tips] = last, _turned(heading, 1.5, rng)
+                n_tips += 1
     return balls[:n].copy(), parents[:n].copy()
 
 
 @njit(cache=True)
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.sqrt((vector * vector).sum())
+def _turned(direction: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
+    """The unit vector along `direction` plus a random vector of length `amount`."""
+    noise = np.empty(3)
+    for axis in range(3):
+        noise[axis] = rng.normal()
+    turned = direction + amount / np.sqrt((noise * noise).sum()) * noise
+    return turned / np.sqrt((turned * turned).sum())
 
 
 @njit(cache=True)
 def _best_step(space: Space, balls: np.ndarray, branches: np.ndarray, tip: Tip, steps: np.ndarray) -> tuple[int, float]:
-    """Which of `steps` (n, 3) in nm, the straight one first, keeps its course with the most room, and that room in nm.
+    """Which of the directions `steps` (n, 3), the straight one first, keeps its course with the most room, and that room in nm.
 
     Outside the box there is room enough: a neurite may leave. A neurite keeps off its own other parts.
     """
     best, best_score, best_room = 0, -np.inf, 0.0
     radius = tip.radius_nm
-    length = np.sqrt((steps[0] * steps[0]).sum())
     for i in range(len(steps)):
-        position = balls[tip.last, :3] + steps[i]
+        position = balls[tip.last, :3] + tip.step_nm * steps[i]
         room = _clearance(space, position, radius)
-        ahead = _clearance(space, balls[tip.last, :3] + 1.5 * radius * steps[i] / length, radius)
+        ahead = _clearance(space, balls[tip.last, :3] + 1.5 * radius * steps[i], radius)
         for n in range(tip.n_nodes):
-            gap = distance(balls[n], position[0], position[1], position[2])
             if branches[n] == tip.branch:
-                other = (tip.last - n) * length > 4 * radius
+                other = (tip.last - n) * tip.step_nm > 4 * radius
             else:  # the root's own branch is near where this one begins
                 other = distance(balls[tip.root], balls[n, 0], balls[n, 1], balls[n, 2]) > 2 * (balls[tip.root, 3] + radius)
             if other:
-                room = min(room, gap)
-        score = (steps[i] * steps[0]).sum() / length**2 + 1.5 * min(room, radius) / radius + min(ahead, radius) / radius
+                room = min(room, distance(balls[n], position[0], position[1], position[2]))
+        score = (steps[i] * steps[0]).sum() + 1.5 * min(room, radius) / radius + min(ahead, radius) / radius
         if score > best_score:
             best, best_score, best_room = i, score, room
     return best, best_room
@@ -185,7 +190,7 @@ def _best_step(space: Space, balls: np.ndarray, branches: np.ndarray, tip: Tip, 
 
 @njit(cache=True)
 def _clearance(space: Space, position: np.ndarray, outside: float) -> float:
-    z, y, x = np.floor(position / space.cell_nm).astype(np.int64)
+    z, y, x = int(position[0] // space.cell_nm), int(position[1] // space.cell_nm), int(position[2] // space.cell_nm)
     nz, ny, nx = space.clearance.shape
     if z < 0 or y < 0 or x < 0 or z >= nz or y >= ny or x >= nx:
         return outside

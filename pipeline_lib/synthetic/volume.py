@@ -51,6 +51,10 @@ def generate(
         min_length_nm=min(min_length_nm, 0.6 * float(extent.max())),
         rng=rng,
     )
+    if not len(neurites.ids):
+        raise UserError(
+            f"no neurite fits into {' x '.join(map(str, shape))} voxels of {size} nm; make the synthetic volume larger"
+        )
     voxels = voxelise(
         neurites, shape, size, reach_nm=1.2 * neurite_radius_nm[0], waviness_nm=0.35 * neurite_radius_nm[0], rng=rng
     )
@@ -62,13 +66,17 @@ def _checked(
     shape_vox: Sequence[int], voxel_size_nm: Sequence[float], neurite_radius_nm: tuple[float, float]
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
     if len(shape_vox) != 3 or min(shape_vox) < 1:
-        raise UserError(f"a synthetic volume needs a shape of three voxel counts (z, y, x), got {tuple(shape_vox)}")
+        raise UserError(f"a synthetic volume needs three voxel counts (z, y, x) above 0, got {tuple(shape_vox)}")
     if len(voxel_size_nm) != 3 or min(voxel_size_nm) <= 0:
-        raise UserError(f"voxel_size_nm needs three lengths above 0 (z, y, x), got {tuple(voxel_size_nm)}")
-    thinnest, thickest = neurite_radius_nm
-    if not 2 * max(voxel_size_nm) <= thinnest <= thickest:
         raise UserError(
-            f"neurite_radius_nm needs the thinnest and the thickest radius, at least two voxels ({2 * max(voxel_size_nm)} nm); "
-            f"got {neurite_radius_nm}"
+            f"a synthetic volume needs three lengths above 0 (z, y, x) as voxel_size_nm, got {tuple(voxel_size_nm)}"
+        )
+    thinnest, thickest = neurite_radius_nm
+    if not 0 < thinnest <= thickest:
+        raise UserError(f"neurite_radius_nm must rise from the thinnest to the thickest, got {neurite_radius_nm}")
+    if 2 * max(voxel_size_nm) > thinnest:
+        raise UserError(
+            f"voxels of {max(voxel_size_nm):g} nm are too coarse for neurites of {thinnest:g} nm radius in a synthetic volume; "
+            f"choose a voxel_size_nm of at most {thinnest / 2:g} nm along each axis"
         )
     return tuple(int(n) for n in shape_vox), tuple(float(n) for n in voxel_size_nm)

@@ -31,13 +31,18 @@ class Voxels:
 
 
 class Slab(NamedTuple):
-    """Sections from `z_start` on; `warp_nm` (3, z, y, x) shifts the place where each voxel is looked up."""
+    """Sections from `z_start` on, and how far each voxel is from the balls of its label and from the nearest others.
+
+    warp_nm: (3, z, y, x) shifts the place where a voxel is looked up. margin_nm: how far from its surface a ball matters.
+    """
 
     z_start: int
     voxel_nm: np.ndarray
     warp_nm: np.ndarray
-    waviness_nm: float
-    reach_nm: float
+    margin_nm: float
+    labels: np.ndarray
+    nearest_nm: np.ndarray
+    second_nm: np.ndarray
 
 
 def voxelise(
@@ -52,6 +57,7 @@ def voxelise(
     """The additively weighted Voronoi diagram of the balls (distance to the centre minus radius), 0 beyond `reach_nm` of all.
 
     Space is warped by a smooth field of up to `waviness_nm` along each axis, so that the faces between neurites undulate.
+    Extracellular space competes like a ball at the constant distance `reach_nm`.
     """
     labels = np.zeros(tuple(shape_vox), np.uint32)
     membrane_distance = np.zeros(labels.shape, np.uint8)
@@ -60,32 +66,30 @@ def voxelise(
     for z0 in range(0, labels.shape[0], SLAB_VOX):
         z1 = min(z0 + SLAB_VOX, labels.shape[0])
         shifts = [np.clip(0.5 * warp.at(z0, z1, shape_vox, voxel_nm), -1, 1) for warp in warps]
-        slab = Slab(z0, voxel_nm, np.stack(shifts) * np.float32(waviness_nm), waviness_nm, reach_nm)
-        _assign(neurites.balls_nm, neurites.ids, slab, labels[z0:z1], membrane_distance[z0:z1])
+        nearest_nm = np.full(shifts[0].shape, reach_nm, np.float32)
+        margin_nm = reach_nm + 2 * FARTHEST_NM + 2 * waviness_nm  # a warp may shift by sqrt(3) times the waviness
+        second_nm = np.full_like(nearest_nm, reach_nm + 2 * FARTHEST_NM)
+        warp_nm = np.stack(shifts) * np.float32(waviness_nm)
+        _assign(neurites.balls_nm, neurites.ids, Slab(z0, voxel_nm, warp_nm, margin_nm, labels[z0:z1], nearest_nm, second_nm))
+        # away from a face, both distances change at the same rate
+        membrane_distance[z0:z1] = np.minimum(0.5 * (second_nm - nearest_nm) / DISTANCE_STEP_NM, 255)
     _keep_connected(labels, (neurites.balls_nm[:, :3] / voxel_nm).astype(np.int64))
     return Voxels(labels, membrane_distance)
 
 
 @njit(cache=True)
-def _assign(balls: np.ndarray, ids: np.ndarray, slab: Slab, labels: np.ndarray, membrane_distance: np.ndarray) -> None:
-    """Fill one slab; extracellular space competes as a site at the constant distance `reach_nm`."""
-    size, warp = slab.voxel_nm, slab.warp_nm
-    nearest = np.full(labels.shape, np.float32(slab.reach_nm))
-    second = np.full(labels.shape, np.float32(slab.reach_nm + 2 * FARTHEST_NM))  # the nearest of another label
-    margin = slab.reach_nm + 2 * FARTHEST_NM + slab.waviness_nm
+def _assign(balls: np.ndarray, ids: np.ndarray, slab: Slab) -> None:
+    """Give every voxel of the slab to its nearest ball, and note the nearest one of another label."""
+    labels, nearest, second, size, warp = slab.labels, slab.nearest_nm, slab.second_nm, slab.voxel_nm, slab.warp_nm
     for n in range(len(balls)):
-        (z0, z1), (y0, y1), (x0, x1) = window(balls[n], margin, size, slab.z_start, labels.shape)
+        (z0, z1), (y0, y1), (x0, x1) = window(balls[n], slab.margin_nm, size, slab.z_start, labels.shape)
         for z in range(z0, z1):
             for y in range(y0, y1):
                 for x in range(x0, x1):
-                    d = np.float32(
-                        distance(
-                            balls[n],
-                            (z + slab.z_start + 0.5) * size[0] + warp[0, z, y, x],
-                            (y + 0.5) * size[1] + warp[1, z, y, x],
-                            (x + 0.5) * size[2] + warp[2, z, y, x],
-                        )
-                    )
+                    place_z = (z + slab.z_start + 0.5) * size[0] + warp[0, z, y, x]
+                    place_y = (y + 0.5) * size[1] + warp[1, z, y, x]
+                    place_x = (x + 0.5) * size[2] + warp[2, z, y, x]
+                    d = np.float32(distance(balls[n], place_z, place_y, place_x))
                     if labels[z, y, x] == ids[n]:
                         nearest[z, y, x] = min(nearest[z, y, x], d)
                     elif d < nearest[z, y, x]:
@@ -94,8 +98,6 @@ def _assign(balls: np.ndarray, ids: np.ndarray, slab: Slab, labels: np.ndarray, 
                         labels[z, y, x] = ids[n]
                     elif d < second[z, y, x]:
                         second[z, y, x] = d
-    half = 0.5 * (second - nearest) / np.float32(DISTANCE_STEP_NM)  # both grow at the same rate away from their face
-    membrane_distance[:] = np.minimum(half, np.float32(255)).astype(np.uint8)
 
 
 @njit(cache=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +46,7 @@ class BatchStream:
         self, sampler: PatchSampler, *, batch_size: int, start_step: int, end_step: int, workers: int, pin_memory: bool = False
     ) -> None:
         self._length = end_step - start_step
+        self._running: Generator[Batch, None, None] | None = None
         self._loader: DataLoader[Batch] = DataLoader(
             sampler,  # type: ignore[arg-type]  # needs __getitem__ only, as the order is given
             batch_size=batch_size,
@@ -59,12 +63,28 @@ class BatchStream:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
+        self.close()
+        self._running = self._batches()
+        return self._running
+
+    def close(self) -> None:
+        """End the workers of the last iteration."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        with children_ignore_stop_signals():
+            batches = iter(self._loader)
+        message = None
         try:
-            with children_ignore_stop_signals():
-                batches = iter(self._loader)
             yield from batches
         except UserError as error:
-            raise UserError(_own_message(str(error))) from None
+            message = _own_message(str(error))
+        if message is not None:
+            del batches
+            gc.collect()  # torch's frames hold the iterator in a cycle, and the iterator its workers
+            raise UserError(message)
 
 
 def _own_message(text: str) -> str:
@@ -75,6 +95,14 @@ def _own_message(text: str) -> str:
 
 def _start_worker(worker: int) -> None:
     """Death with the trainer, however that ends, and one thread for zarr (torch sees to its own)."""
-    if os.uname().sysname == "Linux":
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_obey_the_trainer_alone, daemon=True).start()
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
+
+
+def _obey_the_trainer_alone() -> None:
+    """SIGTERM is blocked (see `children_ignore_stop_signals`); where it comes from the trainer itself, the worker ends."""
+    while hasattr(signal, "sigwaitinfo"):
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == os.getppid():
+            os._exit(0)

@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,8 @@ def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps,
         workers=module.settings.workers,
         pin_memory=device.type == "cuda",
     )
-    trainer.fit(module, batches)
+    with closing(batches):
+        trainer.fit(module, batches)
     if between.stopped_at is None and module.step != between.end_step:
         raise RuntimeError(f"Lightning ended at step {module.step}, expected {between.end_step}")
 

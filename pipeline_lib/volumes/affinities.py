@@ -21,7 +21,7 @@ SCALE = 1 / 255  # affinity = SCALE * stored value
 
 @dataclass(frozen=True)
 class Affinities:
-    """array: (C, z, y, x) uint8, affinity = value / 255. Channel c at voxel v belongs to the edge from v to v + offsets_vox[c]."""
+    """array: (C, z, y, x) uint8, affinity = value / 255. Channel c at voxel v is the edge from v to v + offsets_vox[c]."""
 
     array: zarr.Array
     offsets_vox: tuple[Triple, ...]

@@ -126,7 +126,7 @@ def test_nodes_outside_the_volume_are_refused():
 class TestSkeletonsOnLabels:
     def test_ids_need_not_equal_the_labels(self, tmp_path):
         labels = _tubes()
-        check_on_labels(_straight(labels), _stored(tmp_path, labels), SIZE_NM, "s.npz")
+        check_on_labels(_straight(labels), _stored(tmp_path, labels), None, SIZE_NM, "s.npz")
 
     def test_swapped_axes_are_named(self, tmp_path):
         labels = _tubes((60, 60, 60))
@@ -137,7 +137,7 @@ class TestSkeletonsOnLabels:
             r"but 100% with axes swapped to xyz; correct the positions"
         )
         with pytest.raises(UserError, match=message):
-            check_on_labels(wrong, _stored(tmp_path, labels), SIZE_NM, "s.npz")
+            check_on_labels(wrong, _stored(tmp_path, labels), None, SIZE_NM, "s.npz")
 
     def test_skeletons_of_other_labels_are_refused(self, tmp_path, rng):
         labels = np.zeros((40, 60, 90), np.uint32)
@@ -149,9 +149,20 @@ class TestSkeletonsOnLabels:
             r"least 50%; are these the skeletons of these labels\?"
         )
         with pytest.raises(UserError, match=message):
-            check_on_labels(strangers, _stored(tmp_path, labels), SIZE_NM, "s.npz")
+            check_on_labels(strangers, _stored(tmp_path, labels), None, SIZE_NM, "s.npz")
 
     def test_nodes_of_no_neuron_count_nowhere(self, tmp_path):
         labels = _tubes()
         stray = Skeletons(np.full((50, 3), 395.0), np.zeros(50), np.zeros((0, 2)))
-        check_on_labels(stray, _stored(tmp_path, labels), SIZE_NM, "s.npz")
+        check_on_labels(stray, _stored(tmp_path, labels), None, SIZE_NM, "s.npz")
+
+    def test_nodes_where_nothing_is_labelled_count_nowhere(self, tmp_path):
+        labels = _tubes()
+        skeletons = _straight(labels)
+        labels[4:] = 0
+        mask = np.zeros_like(labels)
+        mask[:4] = 1
+        stored, mask_array = _stored(tmp_path, labels), _stored(tmp_path / "mask", mask)
+        with pytest.raises(UserError, match=r"are these the skeletons of these labels\?"):
+            check_on_labels(skeletons, stored, None, SIZE_NM, "s.npz")
+        check_on_labels(skeletons, stored, mask_array, SIZE_NM, "s.npz")

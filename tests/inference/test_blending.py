@@ -115,4 +115,6 @@ def test_volumes_smaller_than_the_patch_are_reflected_and_cut_off_again() -> Non
 def test_padding_reads_no_more_than_the_volume() -> None:
     image = random_image((5, 6, 7))
     np.testing.assert_array_equal(read_padded(image, Box((1, 2, 3), (4, 6, 7))), image[1:4, 2:6, 3:7])
-    np.testing.assert_array_equal(read_padded(image, Box((1, 0, 3), (4, 8, 7))), image[1:4, :, 3:7][:, [0, 1, 2, 3, 4, 5, 4, 3]])
+    np.testing.assert_array_equal(
+        read_padded(image, Box((1, 0, 3), (4, 8, 7))), image[1:4, :, 3:7][:, [0, 1, 2, 3, 4, 5, 4, 3]]
+    )

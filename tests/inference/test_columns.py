@@ -68,5 +68,7 @@ def test_forward_calls_of_a_common_volume() -> None:
 
 
 def test_memory_is_that_of_a_column_not_of_the_volume() -> None:
-    small, large = (memory_need_mb(columns_of(BlockGrid((n, n, n), (128, 512, 512)), (64,) * 3), (64,) * 3, 6) for n in (1024, 2048))
+    small, large = (
+        memory_need_mb(columns_of(BlockGrid((n, n, n), (128, 512, 512)), (64,) * 3), (64,) * 3, 6) for n in (1024, 2048)
+    )
     assert small == large == pytest.approx((4 * 7 * 64 + 2 * 6 * 128) * 512 * 512 / 1e6)

@@ -43,7 +43,9 @@ def test_flips_without_moving_edges_back_would_be_wrong() -> None:
     """The reason for the care: mirroring channels like an image smears the edges."""
     patch = as_patch(labels())
     forward = perfect(AXIS_OFFSETS)
-    naive = torch.stack([forward(patch.flip(d)).flip(d) for d in ([], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4])]).mean(0)
+    naive = torch.stack([forward(patch.flip(d)).flip(d) for d in ([], [2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4])]).mean(
+        0
+    )
     assert (naive - forward(patch)).abs().max() >= 0.5
 
 

@@ -4,7 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_lib.inference.patches import count_patches, padded_shape, patch_starts, patch_weights, starts_meeting, starts_per_axis
+from pipeline_lib.inference.patches import (
+    count_patches,
+    padded_shape,
+    patch_starts,
+    patch_weights,
+    starts_meeting,
+    starts_per_axis,
+)
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "patch_geometry.json").read_text())
 

@@ -99,22 +99,27 @@ def test_thin_rests_join_their_neighbours(checkpoint: Path, tmp_path: Path) -> N
     assert len(list((tmp_path / "p" / "shards").iterdir())) == 4
 
 
-@pytest.mark.parametrize("die_after", [0, 100, 271, 272, 300, CALLS - 1])
+@pytest.fixture(scope="module")
+def run(checkpoint: Path, volume: Volume) -> Any:
+    return lambda folder: predict_volume(settings(), checkpoint, volume, folder)
+
+
+@pytest.mark.parametrize("case", [(0, 0), (100, 0), (271, 1), (272, 3), (300, 3), (CALLS - 1, 4)])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
-    expected: np.ndarray, checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any, die_after: int
+    expected: np.ndarray, run: Any, tmp_path: Path, monkeypatch: Any, case: tuple[int, int]
 ) -> None:
+    die_after, n_done = case
     with monkeypatch.context() as patched:
         count_forwards(patched, die_after=die_after)
         with pytest.raises(Killed):
-            predict_volume(settings(), checkpoint, volume, tmp_path)
+            run(tmp_path)
     assert not (tmp_path / "complete.json").exists()
-    done = len(list((tmp_path / "shards").glob("*.json"))) if die_after else 0
+    assert len(list(tmp_path.glob("shards/*.json"))) == n_done
     calls = count_forwards(monkeypatch)
-    predict_volume(settings(), checkpoint, volume, tmp_path)
+    run(tmp_path)
     np.testing.assert_array_equal(read(tmp_path), expected)
-    # lost are at most the passes of one block, which ten steps in z of 16 patches reach
+    # lost are at most the passes that reach one block: ten steps in z of 16 patches
     assert CALLS - die_after <= len(calls) <= CALLS - die_after + 16 * 10
-    assert done == {0: 0, 100: 0, 271: 1, 272: 3, 300: 3, CALLS - 1: 4}[die_after]
 
 
 def test_blocks_lost_in_the_middle_are_done_again(
@@ -254,7 +259,7 @@ def test_nan_is_reported_and_nothing_is_complete(checkpoint: Path, tmp_path: Pat
     volume = make_volume(tmp_path / "v", (30, 40, 20))
     nan = torch.full((1, 4, *PATCH), torch.nan)
     monkeypatch.setattr(TrainedNetwork, "forward", lambda self, **options: lambda patch: nan)
-    with pytest.raises(UserError, match="the network gives NaN"):
+    with pytest.raises(UserError, match="the network gives NaN in planes 0 to 29"):
         predict_volume(settings(), checkpoint, volume, tmp_path / "p")
     assert not (tmp_path / "p" / "complete.json").exists()
 
@@ -268,5 +273,7 @@ def test_a_folder_that_cannot_be_written(checkpoint: Path, volume: Volume, tmp_p
 def test_a_block_larger_than_the_memory(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:
     volume = make_volume(tmp_path / "v", (30, 40, 20))
     monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    with pytest.raises(UserError, match=r"inference.block_vox \[128, 128, 128\] takes 1 MB, this machine has 0 MB; make the block"):
+    with pytest.raises(
+        UserError, match=r"inference.block_vox \[128, 128, 128\] takes 1 MB, this machine has 0 MB; make the block"
+    ):
         predict_volume(settings(), checkpoint, volume, tmp_path / "p")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -10,15 +12,15 @@ from pipeline_lib.inference.quantise import clear_outgoing, quantised_layers, to
 
 def test_every_uint8_value_comes_back_and_others_are_rounded_to_nearest() -> None:
     values = np.arange(256)
-    np.testing.assert_array_equal(to_uint8(torch.from_numpy(values / 255).float()[None]), values[None])
+    np.testing.assert_array_equal(to_uint8(torch.from_numpy(values / 255).float()[None], where=""), values[None])
     between = torch.tensor([[0.49, 0.51, 254.49, 254.51]]) / 255
-    np.testing.assert_array_equal(to_uint8(between), [[0, 1, 254, 255]])
-    assert to_uint8(between).dtype == np.uint8
+    np.testing.assert_array_equal(to_uint8(between, where=""), [[0, 1, 254, 255]])
+    assert to_uint8(between, where="").dtype == np.uint8
 
 
 def test_nan_is_refused() -> None:
-    with pytest.raises(UserError, match="the network gives NaN; its training has diverged"):
-        to_uint8(torch.tensor([[0.5, float("nan")]]))
+    with pytest.raises(UserError, match="the network gives NaN in planes 3 to 4: training has diverged"):
+        to_uint8(torch.tensor([[0.5, float("nan")]]), where="planes 3 to 4")
 
 
 @pytest.mark.parametrize("cuts", [(0, 12), (0, 1, 2, 5, 11, 12), (0, 4, 8, 12), (0, 7, 12)])
@@ -29,12 +31,12 @@ def test_layers_hold_the_planes_however_these_are_cut(cuts: tuple[int, ...], bou
     memory = torch.empty(affinities.shape)
 
     def planes():  # each piece overwrites the one before
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in pairwise(cuts):
             memory[:, : high - low] = affinities[:, low:high]
             yield Planes(low + 3, memory[:, : high - low])
             memory.fill_(0.5)
 
-    layers = [Box((low + 3, 0, 0), (high + 3, 3, 4)) for low, high in zip(bounds, bounds[1:], strict=False)]
+    layers = [Box((low + 3, 0, 0), (high + 3, 3, 4)) for low, high in pairwise(bounds)]
     found = list(quantised_layers(planes(), layers))
     assert [layer.shape[1] for layer in found] == [box.shape_vox[0] for box in layers]
     np.testing.assert_array_equal(np.concatenate(found, axis=1), values)

@@ -66,7 +66,7 @@ def test_killed_training_leaves_no_process_and_continues_to_the_same_weights(str
     settings = make_settings(steps=end_step, workers=1, save_every_s=0.05)
     trainer = start(settings, volume, tmp_path / "killed", end_step)
     folder = tmp_path / "killed" / "segments" / str(end_step)
-    wait_for(lambda: (folder / "resume.ckpt").exists())
+    wait_for((folder / "resume.ckpt").exists)
     children = children_of(trainer.pid)
     assert children
     if number == signal.SIGKILL:
@@ -74,7 +74,7 @@ def test_killed_training_leaves_no_process_and_continues_to_the_same_weights(str
     else:
         os.killpg(trainer.pid, number)
     _, message = trainer.communicate(timeout=60)
-    assert trainer.returncode == (-9 if number == signal.SIGKILL else 2)
+    assert trainer.returncode == (-9 if number == signal.SIGKILL else 2), message
     if number == signal.SIGTERM:
         assert "interrupted by SIGTERM at step" in message.splitlines()[-1]
     wait_for(lambda: not any(is_alive(child) for child in children), timeout_s=15)

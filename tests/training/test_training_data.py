@@ -1,5 +1,7 @@
 """Batches come in their order whoever draws them, and errors of workers read like errors of ours."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,4 @@ def test_an_error_is_one_line_wherever_it_is_raised(make_volume, workers):
         list(BatchStream(sampler, batch_size=1, start_step=0, end_step=2, workers=workers))
     assert str(caught.value).startswith("cannot read the labels of volume torn")
     assert "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()

@@ -10,7 +10,7 @@ from pipeline_lib.volumes.affinities import create_affinities, open_affinities
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, -5, 0))
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "an odd 'name'" / "affinities.zarr" / "0"
     array = create_affinities(path, (70, 9, 200), offsets_vox=OFFSETS, voxel_size_nm=(40.0, 8.0, 8.5), logit_scale=0.2)
@@ -59,7 +59,7 @@ def test_another_dtype_is_refused(tmp_path: Path, path: Path) -> None:
     attributes = dict(zarr.open_array(str(path)).attrs)
     other = tmp_path / "float"
     zarr.create_array(store=str(other), shape=(4, 5, 5, 5), dtype="float32", attributes=attributes)
-    with pytest.raises(UserError, match="expected uint8 .* got float32 of shape"):
+    with pytest.raises(UserError, match=r"expected uint8 .* got float32 of shape"):
         open_affinities(other)
 
 
