@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from pipeline_lib.artefacts import ShardStore, read_json, write_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Box, Triple
+from pipeline_lib.geometry import BlockGrid, Triple
 from pipeline_lib.inference.blending import Forward, blend_planes
 from pipeline_lib.inference.checkpoint import TrainedNetwork, load_trained_network
 from pipeline_lib.inference.columns import Column, columns_of, count_calls, memory_need_mb
@@ -27,7 +26,6 @@ from pipeline_lib.inference.flips import average_flips
 from pipeline_lib.inference.patches import count_patches
 from pipeline_lib.inference.quantise import clear_outgoing, quantised_layers
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
-from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import PredictStage, science
 from pipeline_lib.volumes import Volume, write_box
 from pipeline_lib.volumes.affinities import create_affinities
@@ -164,16 +162,8 @@ def _predict_column(job: Prediction, forward: Forward, column: Column, missing: 
             continue
         clear_outgoing(values, job.offsets_vox, box=box, shape_vox=job.grid.shape_vox)
         for block in column.layers[k]:
-            _remove_shards(job.array_path, array, block.write_box)
             write_box(array, block.write_box, values[(slice(None), *block.write_box.relative_to(box).slices)])
             job.store.record(block.index)
-
-
-def _remove_shards(path: Path, array: zarr.Array, box: Box) -> None:
-    """Shards that a kill has torn would be read, and fail, where the volume ends within them."""
-    places = (range(a // n, -(-b // n)) for a, b, n in zip(box.start_vox, box.stop_vox, SHARD_VOX, strict=True))
-    for place in product(*places):
-        (path / array.metadata.encode_chunk_key((0, *place))).unlink(missing_ok=True)
 
 
 def _checked_image(volume: Volume) -> zarr.Array:

@@ -8,7 +8,7 @@ from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.components import segment_affinities
 from pipeline_lib.geometry import BlockGrid
 from pipeline_lib.settings.scoring import SHARD_VOX, SegmentationSettings
-from pipeline_lib.volumes import Volume, create_array
+from pipeline_lib.volumes import Volume, create_array, write_box
 from pipeline_lib.volumes.affinities import open_affinities
 from pipeline_lib.volumes.ome import write_ome_metadata
 
@@ -28,7 +28,7 @@ def segment_volume(
     attributes = {"axes": "zyx", "voxel_size_nm": list(volume.voxel_size_nm), "threshold": chosen["threshold"]}
     array = create_array(folder / "segmentation.zarr" / "0", labels.shape, "uint32", attributes=attributes)
     for block in BlockGrid(volume.shape_vox, SHARD_VOX):
-        array[block.write_box.slices] = labels[block.write_box.slices]
+        write_box(array, block.write_box, labels[block.write_box.slices])
     write_ome_metadata(folder / "segmentation.zarr", "segmentation", volume.voxel_size_nm, labels=True)
     n_segments = int(labels.max(initial=0))
     write_json(complete, {"schema": 1, "choice": chosen, "n_segments": n_segments, "shape_vox": list(labels.shape)})

@@ -17,7 +17,7 @@ class InferenceSettings(Settings):
     patch_vox: PositiveTriple | None = setting(None, "Size of a patch z, y, x; default: as in training.")
     logit_scale: float = setting(0.2, "Affinity = sigmoid(scale * logit); keeps confident values apart in 8 bits.", gt=0)
     test_time_flips: bool = setting(False, "Mean over the eight mirror images of each patch.")
-    block_vox: PositiveTriple = setting((128, 512, 512), "Voxels held in memory at once and written together.", execution=True)
+    block_vox: PositiveTriple = setting((128, 640, 640), "Voxels held in memory at once and written together.", execution=True)
 
     @field_validator("block_vox")
     @classmethod

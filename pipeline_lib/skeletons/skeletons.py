@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -58,5 +59,5 @@ def load_skeletons(path: Path) -> Skeletons:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Skeletons(arrays["node_positions_nm"], arrays["node_skeleton_ids"], arrays["edges"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise UserError(f"cannot read the skeletons {path}: {error}") from error

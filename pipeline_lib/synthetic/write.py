@@ -11,7 +11,7 @@ from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.volumes import SyntheticVolume as SyntheticSettings
 from pipeline_lib.skeletons import save_skeletons
 from pipeline_lib.synthetic.volume import generate
-from pipeline_lib.volumes import Volume, create_array
+from pipeline_lib.volumes import Volume, create_array, write_box
 from pipeline_lib.volumes.ome import write_ome_metadata
 
 
@@ -41,5 +41,5 @@ def _write(group: Path, values: np.ndarray, settings: SyntheticSettings, *, labe
     attributes = {"axes": "zyx", "voxel_size_nm": list(settings.voxel_size_nm)}
     array = create_array(group / "0", values.shape, str(values.dtype), attributes=attributes)
     for block in BlockGrid(settings.shape_vox, SHARD_VOX):
-        array[block.write_box.slices] = values[block.write_box.slices]
+        write_box(array, block.write_box, values[block.write_box.slices])
     write_ome_metadata(group, group.stem, settings.voxel_size_nm, labels=labels)

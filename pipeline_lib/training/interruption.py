@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -43,6 +44,7 @@ class StopRequest:
 def children_ignore_stop_signals() -> Iterator[None]:
     """Processes started in this block never see the signals: a terminal and Slurm send them to a whole group, where the trainer
     alone shall answer. Signals that arrive meanwhile reach this process at the end of the block."""
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first child, and unblocks signals after that
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,22 @@ def open_array(path: Path) -> zarr.Array:
 def write_box(array: zarr.Array, box: Box, values: np.ndarray) -> None:
     """Write `values` (z, y, x) or (c, z, y, x) into `box`, which covers whole shards or ends with the volume.
 
+    The old shards go first: where the volume ends inside one, it would be read back, and fail if a kill had torn it.
     A full disk is a UserError.
     """
     try:
+        _remove_shards(array, box)
         array[(..., *box.slices)] = values
     except (OSError, RuntimeError) as error:  # the codec pipeline turns what the system reports into a RuntimeError
         raise UserError(f"cannot write {array.store_path}: {error}") from error
+
+
+def _remove_shards(array: zarr.Array, box: Box) -> None:
+    folder = Path(str(array.store.root)) / array.path
+    channels = (0,) * (array.ndim - 3)
+    places = (range(a // n, -(-b // n)) for a, b, n in zip(box.start_vox, box.stop_vox, SHARD_VOX, strict=True))
+    for place in product(*places):
+        (folder / array.metadata.encode_chunk_key((*channels, *place))).unlink(missing_ok=True)
 
 
 def read_points(array: zarr.Array, points_vox: np.ndarray) -> np.ndarray:

@@ -1,6 +1,10 @@
 """Batches come in their order whoever draws them, and errors of workers read like errors of ours."""
 
+import contextlib
 import multiprocessing
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +39,24 @@ def test_torchs_random_state_is_left_alone(sampler):
     before = torch.get_rng_state()
     list(BatchStream(sampler, batch_size=1, start_step=0, end_step=2, workers=0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_obey_the_trainer_alone(sampler):
+    """Others send signals to whole groups of processes; a worker that ends by itself would take the trainer with it."""
+    stream = BatchStream(sampler, batch_size=1, start_step=0, end_step=1000, workers=1)
+    batches = iter(stream)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        subprocess.run([sys.executable, "-c", f"import os; os.kill({worker.pid}, {int(number)})"], check=True)
+    for _ in range(20):
+        next(batches)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(timeout=20)
+    assert not worker.is_alive()
+    with contextlib.suppress(RuntimeError):  # torch noticed
+        stream.close()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

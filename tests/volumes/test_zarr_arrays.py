@@ -88,3 +88,16 @@ def test_what_is_no_array_is_named(tmp_path):
     group.create_array("a", shape=(3,), dtype="uint8")
     with pytest.raises(UserError, match=r"g\.zarr is a zarr group, not an array; arrays in it: a, b"):
         open_array(tmp_path / "g.zarr")
+
+
+def test_a_shard_torn_by_a_kill_is_written_again(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (2, 40, 140, 30)).astype(np.uint8)
+    array = create_array(tmp_path / "a", values.shape, "uint8", attributes={})
+    box = Box.of_shape(values.shape[1:])
+    write_box(array, box, values)
+    shards = [p for p in (tmp_path / "a").rglob("*") if p.is_file() and p.name != "zarr.json"]
+    assert len(shards) == 2
+    for shard in shards:
+        shard.write_bytes(shard.read_bytes()[:7])
+    write_box(array, box, values)
+    assert np.array_equal(open_array(tmp_path / "a")[:], values)
