@@ -86,7 +86,8 @@ def _volume_errors(result: VolumeResult) -> Html:
     title = element("h3", result.name, " ", split_tag(result))
     if not result.errors:
         return joined([title, element("p", "No split and no merger.")])
-    places = element("div", *(_place(result, i) for i in range(min(_MOST_PLACES, len(result.errors)))), class_="places")
+    costly = [i for i, error in enumerate(result.errors) if float(error["loss_nm"]) > 0]  # rounded to 0.1 nm in the table
+    places = element("div", *(_place(result, i) for i in costly[:_MOST_PLACES]), class_="places")
     header = ("", "kind", "loss", "z, y, x (nm)", "z, y, x (voxels)", "segments", "skeletons")
     rows = [_error_row(number, error) for number, error in enumerate(result.errors, 1)]
     parts = [title, places, table(header, rows[:_ROWS_SHOWN_OPEN], text=(1, 5, 6))]

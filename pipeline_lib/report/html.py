@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import matplotlib.image
 import numpy as np
 
-from pipeline_lib.report.units import length, round_length_nm
+from pipeline_lib.report.units import bar_length, round_length_nm
 
 _PIXELATED_BELOW = 300  # pictures of fewer rows or columns are shown larger than they are
 
@@ -84,7 +84,7 @@ def picture(rgb: np.ndarray, *, extent_nm: tuple[float, float], alt: str, ring: 
     down_nm, right_nm = extent_nm
     image = _image("image/png", data.getvalue(), alt, class_=class_, style=f"aspect-ratio:{right_nm:g}/{down_nm:g}")
     bar_nm = round_length_nm(0.35 * right_nm)
-    bar = element("span", element("span", length(bar_nm)), class_="scalebar", style=f"width:{100 * bar_nm / right_nm:.2f}%")
+    bar = element("span", element("span", bar_length(bar_nm)), class_="scalebar", style=f"width:{100 * bar_nm / right_nm:.2f}%")
     mark = [element("span", class_="ring", style=f"top:{100 * ring[0]:.2f}%;left:{100 * ring[1]:.2f}%")] if ring else []
     return element("div", image, bar, *mark, class_="picture")
 

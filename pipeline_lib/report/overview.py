@@ -15,11 +15,12 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.report.colours import id_colours
 from pipeline_lib.report.contents import ReportContents, VolumeResult, read_results
 from pipeline_lib.report.sections import Section, central_cuts, overlay, read_sections, section_palette
-from pipeline_lib.report.units import length, round_length_nm
+from pipeline_lib.report.units import bar_length, round_length_nm
 from pipeline_lib.skeletons import Skeletons, load_skeletons
 
 _SECTION_VOX = 512
 _REACH = 0.15  # part of the volume's depth, on both sides of the section, whose skeletons are drawn
+_SHADE = {"facecolor": "black", "alpha": 0.5, "edgecolor": "none", "pad": 1.5}  # behind text
 
 
 def render_overview(contents: ReportContents, output_png: Path) -> None:
@@ -77,4 +78,4 @@ def _draw_scale_bar(axes: Axes, shown: Section) -> None:
     bar_nm = round_length_nm(0.35 * right_nm)
     left, low = 0.04 * right_nm, down_nm - 0.05 * right_nm
     axes.plot([left, left + bar_nm], [low, low], color="white", linewidth=3, solid_capstyle="butt")
-    axes.text(left, low - 0.02 * right_nm, length(bar_nm), color="white", fontsize=8, va="bottom")
+    axes.text(left, low - 0.03 * right_nm, bar_length(bar_nm), color="white", fontsize=9, va="bottom", bbox=_SHADE)

@@ -58,7 +58,7 @@ figure.chart img { width: 100%; max-width: 470px; height: auto; display: block; 
 .scalebar { position: absolute; left: 7px; bottom: 7px; height: 4px; background: #fff; box-shadow: 0 0 0 1px rgba(0,0,0,.55); }
 .scalebar span { position: absolute; left: -1px; bottom: 7px; padding: 0 4px; font-size: 11px; line-height: 1.35; color: #fff;
   background: rgba(0,0,0,.5); border-radius: 2px; white-space: nowrap; }
-.ring { position: absolute; width: 22px; height: 22px; margin: -11px 0 0 -11px; border: 2px solid #fff;
+.ring { position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; border: 2px solid #fff;
   border-radius: 50%; box-shadow: 0 0 3px #000, inset 0 0 3px #000; }
 .places { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(480px, 100%), 1fr)); gap: 20px 24px;
   margin: 10px 0; }

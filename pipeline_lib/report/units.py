@@ -21,11 +21,11 @@ def count(value: int | None) -> str:
 
 
 def length(length_nm: float | None) -> str:
-    """nm below a micrometre, then µm with three significant digits."""
+    """Two or three significant digits: nm below a micrometre, then µm."""
     if length_nm is None or math.isnan(length_nm):
         return _NONE
     if length_nm < 999.5:
-        return f"{decimal(length_nm, 0 if length_nm >= 10 or length_nm == int(length_nm) else 1)} nm"
+        return f"{decimal(length_nm, 0 if length_nm >= 9.95 else 1)} nm"
     micrometres = length_nm / 1000
     return f"{decimal(micrometres, 2 if micrometres < 9.995 else 1 if micrometres < 99.95 else 0)} µm"
 
@@ -51,6 +51,11 @@ def round_length_nm(at_most_nm: float) -> float:
     """The largest of 1, 2, 5, 10, 20, .. nm that is not above `at_most_nm`: the length of a scale bar."""
     power = 10.0 ** math.floor(math.log10(at_most_nm))
     return max(step * power for step in (1, 2, 5) if step * power <= at_most_nm * (1 + 1e-9))
+
+
+def bar_length(length_nm: float) -> str:
+    """A round length, in as few digits as it has."""
+    return f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} µm"
 
 
 def tolerance(value: float | str) -> str:
