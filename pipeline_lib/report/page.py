@@ -13,6 +13,7 @@ from pipeline_lib.report.gallery import errors_section, sections_section
 from pipeline_lib.report.headline import headline_text
 from pipeline_lib.report.html import Html, details, element, escaped, facts, section
 from pipeline_lib.report.learning import flattened, threshold_section, training_section
+from pipeline_lib.report.overview import render_overview
 from pipeline_lib.report.scores import headline_section, run_lengths_section, volumes_section
 from pipeline_lib.report.style import STYLE
 
@@ -32,13 +33,15 @@ _SECTIONS = (
 
 
 def write_report(contents: ReportContents, output: Path) -> None:
-    """Write `headline.txt` beside `output` and then `output`, a page that needs no other file and no network.
+    """Write `headline.txt`, `overview.png` and then `output`, a page that needs no other file and no network.
 
     An artefact that is missing or cannot be read is a UserError that names it; what training or the cost of a stage left no
     record of is shown as not recorded.
     """
     page = render_page(contents)
     write_text(output.with_name("headline.txt"), headline_text(contents))
+    if read_results(contents):
+        render_overview(contents, output.with_name("overview.png"))
     write_text(output, page)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 import zarrs  # noqa: F401  registers the codec pipeline
 from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box
@@ -69,7 +70,9 @@ def write_box(array: zarr.Array, box: Box, values: np.ndarray) -> None:
 
 
 def _remove_shards(array: zarr.Array, box: Box) -> None:
-    folder = Path(str(array.store.root)) / array.path
+    if not isinstance(array.store, LocalStore):
+        raise ValueError(f"expected an array in a local folder, got {array.store}")
+    folder = array.store.root / array.path
     channels = (0,) * (array.ndim - 3)
     places = (range(a // n, -(-b // n)) for a, b, n in zip(box.start_vox, box.stop_vox, SHARD_VOX, strict=True))
     for place in product(*places):

@@ -208,7 +208,7 @@ def test_voxel_scores_alone(own_run: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_charts")
 def test_the_lines_for_the_terminal_stand_beside_the_page(finished_run: dict[str, Any], tmp_path: Path) -> None:
     write(finished_run, tmp_path)
-    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["headline.txt", "index.html"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["headline.txt", "index.html", "overview.png"]
     expected = headline_text(ReportContents.from_json(json.dumps(finished_run)))
     assert (tmp_path / "report" / "headline.txt").read_text() == expected
 

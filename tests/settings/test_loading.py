@@ -39,7 +39,10 @@ MISTAKES = [
     ({"volumes__train__split": "test"}, r"none has split train"),
     ({"sweep__thresholds": [0.5, 0.4]}, r"thresholds must rise"),
     ({"project": "a/b"}, r"project: expected letters, digits"),
-    ({"segmentation": {"flood": True, "grow_vox": 2}}, r"segmentation: flood fills all background, so grow_vox must be 0, got 2"),
+    (
+        {"segmentation": {"flood": True, "grow_vox": 2}},
+        r"segmentation: flood fills all background, so grow_vox must be 0, got 2",
+    ),
     ({"volumes": {"a b": {"kind": "synthetic", "split": "train", "shape_vox": [1, 1, 1]}}}, r"a volume's name may hold"),
     ({"sweep__choose_by": "nerl", "evaluation__skeleton_metrics": False}, r"choose_by is nerl, but evaluation switches"),
 ]

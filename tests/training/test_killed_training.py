@@ -73,11 +73,11 @@ def test_killed_training_leaves_no_process_and_continues_to_the_same_weights(str
         trainer.kill()
     else:
         os.killpg(trainer.pid, number)
-    _, message = trainer.communicate(timeout=60)
+    _, message = trainer.communicate(timeout=120)
     assert trainer.returncode == (-9 if number == signal.SIGKILL else 2), message
     if number == signal.SIGTERM:
         assert "interrupted by SIGTERM at step" in message.splitlines()[-1]
-    wait_for(lambda: not any(is_alive(child) for child in children), timeout_s=15)
+    wait_for(lambda: not any(is_alive(child) for child in children), timeout_s=60)
     assert not (folder / "checkpoint.ckpt").exists()
     assert 0 < load_checkpoint(folder / "resume.ckpt")["step"] < end_step
 
