@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.components import segment_affinities
@@ -20,11 +23,11 @@ def segment_volume(
 
     The threshold is that of the settings, or of the file `choice` that a sweep wrote. The volume is held in memory.
     """
-    chosen = read_json(choice) if choice is not None else {"threshold": settings.threshold, "by": "settings"}
+    chosen: dict[str, Any] = read_json(choice) if choice is not None else {"threshold": settings.threshold, "by": "settings"}
     affinities = open_affinities(prediction / "affinities.zarr" / "0")
     complete = folder / "complete.json"
     complete.unlink(missing_ok=True)
-    labels = segment_affinities(affinities.array[:3], chosen["threshold"], **settings.after_labelling)
+    labels = segment_affinities(np.asarray(affinities.array[:3]), chosen["threshold"], **settings.after_labelling)
     attributes = {"axes": "zyx", "voxel_size_nm": list(volume.voxel_size_nm), "threshold": chosen["threshold"]}
     array = create_array(folder / "segmentation.zarr" / "0", labels.shape, "uint32", attributes=attributes)
     for block in BlockGrid(volume.shape_vox, SHARD_VOX):
