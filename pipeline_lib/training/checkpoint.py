@@ -34,8 +34,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     complete = {"schema": SCHEMA, **content}
     if set(complete) != set(KEYS):
         raise ValueError(f"a checkpoint has the keys {KEYS}, got {tuple(complete)}")
-    with replacing(path) as aside:
-        torch.save(complete, aside)
+    with replacing(path) as aside, aside.open("wb") as file:
+        try:
+            torch.save(complete, file)
+        except RuntimeError as error:  # torch hides that the disk is full behind an error of its own
+            cause = error.__context__
+            raise (cause if isinstance(cause, OSError) else error) from None
 
 
 def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:

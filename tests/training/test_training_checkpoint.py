@@ -1,5 +1,7 @@
 """Checkpoints are plain, complete, and refused by name where they are not; the choice among them follows the losses."""
 
+import resource
+
 import pytest
 import torch
 
@@ -46,6 +48,21 @@ def test_keys_are_neither_missing_nor_more(tmp_path):
     with pytest.raises(ValueError, match="a checkpoint has the keys"):
         save_checkpoint(tmp_path / "x.ckpt", content(extra=1))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(tmp_path):
+    path = tmp_path / "x.ckpt"
+    save_checkpoint(path, content())
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*x\.ckpt: File too large"):
+            save_checkpoint(path, content(state_dict={"a": torch.zeros(100_000)}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.ckpt"]
 
 
 def test_files_that_are_no_checkpoints_are_named(tmp_path):
