@@ -1,6 +1,6 @@
 """What size filter, growing and flooding do to the voxel VOI of a val volume, each at its best threshold.
 
-    python benchmarks/filling.py results/fib25/predictions/<id>/<val> results/fib25/volumes/<val>
+python benchmarks/filling.py results/fib25/predictions/<id>/<val> results/fib25/volumes/<val>
 """
 
 from __future__ import annotations

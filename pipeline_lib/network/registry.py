@@ -13,7 +13,6 @@ from torch import nn
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.network import emvision
-from pipeline_lib.network.mednext import MedNeXtNetwork
 from pipeline_lib.network.residual_unet import ResidualUNet
 from pipeline_lib.settings.networks import MedNeXt, ResidualSymmetricUNet
 
@@ -21,10 +20,11 @@ from pipeline_lib.settings.networks import MedNeXt, ResidualSymmetricUNet
 def network_from_settings(settings: ResidualSymmetricUNet | MedNeXt, *, in_channels: int = 1, out_channels: int) -> nn.Module:
     """(N, in_channels, z, y, x) -> logits (N, out_channels, z, y, x); lengths as in `settings.check_patch`."""
     if isinstance(settings, MedNeXt):
-        network: nn.Module = MedNeXtNetwork(settings, in_channels=in_channels, out_channels=out_channels)
-    else:
-        network = ResidualUNet(settings, in_channels=in_channels, out_channels=out_channels)
-    # Convolutions then run without reordering, up to twice as fast. torch declares the argument only on tensors.
+        from pipeline_lib.network.mednext import MedNeXtNetwork  # MONAI takes a second to import
+
+        return MedNeXtNetwork(settings, in_channels=in_channels, out_channels=out_channels)
+    network = ResidualUNet(settings, in_channels=in_channels, out_channels=out_channels)
+    # Dense convolutions then run without reordering; MedNeXt's depthwise ones would be slower.
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 

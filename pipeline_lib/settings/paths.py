@@ -64,7 +64,7 @@ class Paths:
 
     def network(self) -> str:
         """The choice of the best checkpoint, or the last checkpoint itself."""
-        if self.project.inference.checkpoint == "best":
+        if self.project.inference.checkpoint == "best" and self.project.volumes_of("val"):
             return f"{self.model_folder}/best.json"
         return self.checkpoint(self.project.training.steps)
 

@@ -13,7 +13,9 @@ from pipeline_lib.settings.volumes import PositiveTriple
 class InferenceSettings(Settings):
     """Blockwise prediction of blended, overlapping patches."""
 
-    checkpoint: Literal["best", "last"] = setting("best", "Which segment's network: lowest validation loss, or the last one.")
+    checkpoint: Literal["best", "last"] = setting(
+        "best", "The segment with the lowest validation loss, or the last one, which it is too without val volumes."
+    )
     patch_vox: PositiveTriple | None = setting(None, "Size of a patch z, y, x; default: as in training.")
     logit_scale: float = setting(0.2, "Affinity = sigmoid(scale * logit); keeps confident values apart in 8 bits.", gt=0)
     test_time_flips: bool = setting(False, "Mean over the eight mirror images of each patch.")

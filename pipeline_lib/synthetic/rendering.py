@@ -19,19 +19,19 @@ BLUR_VOX = 0.7
 MEMBRANE, CYTOPLASM, EXTRACELLULAR, MITOCHONDRION = 0.18, 0.62, 0.75, 0.38
 # half widths of dark lines
 MEMBRANE_NM, MITOCHONDRION_RIM_NM, TUBULE_NM, CISTERNA_NM, VESICLE_NM = 22.0, 16.0, 14.0, 16.0, 12.0
-DEFECTS = ((0.55, 0.0), (0.8, 0.3), (0.35, 0.35))  # gain and offset: dark, bright, washed out
+DEFECTS = ((0.7, 0.0), (0.85, 0.22), (0.5, 0.27))  # gain and offset: dark, bright, washed out
 
 
 @dataclass(frozen=True)
 class Look:
     """How hard the images are. 0 leaves out what a field names."""
 
-    faint_membranes: float = 0.7  # the largest loss of a membrane's contrast; 1 = gaps
+    faint_membranes: float = 0.5  # the largest loss of a membrane's contrast; 1 = gaps
     organelles: float = 1.0  # times the usual number
     cell_contrast: float = 0.07  # standard deviation of the grey level from cell to cell
     texture: float = 0.06  # standard deviation of the grey level in a cell, about
-    noise: float = 0.08  # standard deviation of the noise of a voxel
-    section_defects: float = 0.03  # share of the sections
+    noise: float = 0.07  # standard deviation of the noise of a voxel
+    section_defects: float = 0.02  # share of the sections
 
 
 def render(neurites: Neurites, voxels: Voxels, voxel_size_nm: Sequence[float], *, look: Look, seed: int) -> np.ndarray:

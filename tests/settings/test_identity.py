@@ -85,6 +85,13 @@ def test_a_stage_gets_back_what_the_project_says():
     assert "steps" not in stages.execution_json(project).replace("log_every_steps", "")
 
 
+def test_without_val_volumes_the_last_checkpoint_is_taken():
+    volumes = {name: volume for name, volume in BASE["volumes"].items() if name != "val"}
+    alone = Paths(parse_project({**BASE, "volumes": volumes, "segmentation.threshold": 0.5}))
+    assert alone.network() == alone.checkpoint(5000)
+    assert Paths(parse_project(BASE)).network().endswith("/best.json")
+
+
 def test_segments_of_training_chain():
     paths = Paths(parse_project({**BASE, "training.steps": 250, "training.segment_steps": 100}))
     assert [p.split("/")[-2] for p in paths.checkpoints()] == ["100", "200", "250"]

@@ -59,7 +59,7 @@ class Workflow:
 
     def planned(self):
         """The rules that a run would execute, with the number of jobs of each."""
-        out, _ = self.run("--dry-run", "--quiet", "host", "progress")
+        out, _ = self.run("--dry-run")
         if "Nothing to be done" in out:
             return {}
         table = out[out.index("Job stats:") :].split("total")[0].splitlines()[3:]
