@@ -16,7 +16,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy pipeline_lib
 	$(VENV)/bin/snakefmt --check workflow
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" snakemake --lint --configfile config/demo.yaml
+	$(VENV)/bin/snakemake --lint --configfile config/demo.yaml
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
