@@ -10,6 +10,7 @@ import yaml
 
 from pipeline_lib.settings import load_project
 from pipeline_lib.settings.reference import settings_reference
+from pipeline_lib.settings.sources import check_sources
 
 app = typer.Typer(help="Check and show settings.", no_args_is_help=True)
 
@@ -21,6 +22,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="key=value, s
 def check(file: File, overrides: Overrides = None) -> None:
     """Say whether a config is sound, or what is wrong with it."""
     project = load_project(file, overrides or [])
+    check_sources(project)
     volumes = ", ".join(f"{name} ({volume.split})" for name, volume in project.volumes.items())
     typer.echo(f"{file} is sound: project {project.project}, volumes {volumes}")
 

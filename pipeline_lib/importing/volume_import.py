@@ -48,8 +48,7 @@ def import_volume(settings: ImportStage, folder: Path) -> Volume:
             raise
     except UserError as error:
         raise UserError(f"volume {settings.name}: {error}") from error
-    volume.save()
-    return volume
+    return volume.save()
 
 
 def as_arrays(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> ArrayVolume:

@@ -185,7 +185,7 @@ def _check_memory(job: Prediction) -> None:
 def _digest(settings: PredictStage, checkpoint: Path, volume: Volume) -> str:
     with checkpoint.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = [volume.folder.name, list(volume.shape_vox), list(volume.voxel_size_nm), volume.source]
+    facts = [volume.folder.name, list(volume.shape_vox), list(volume.voxel_size_nm), volume.content]
     return digest(ALGORITHM_VERSIONS["predict"], science(settings), weights, facts)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.components import segment_affinities
+from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid
 from pipeline_lib.settings.scoring import SHARD_VOX, SegmentationSettings
 from pipeline_lib.volumes import Volume, create_array, write_box
@@ -24,6 +25,8 @@ def segment_volume(
     The threshold is that of the settings, or of the file `choice` that a sweep wrote. The volume is held in memory.
     """
     chosen: dict[str, Any] = read_json(choice) if choice is not None else {"threshold": settings.threshold, "by": "settings"}
+    if chosen["threshold"] is None:
+        raise UserError("there is no threshold: give the choice of a sweep, or segmentation.threshold")
     affinities = open_affinities(prediction / "affinities.zarr" / "0")
     complete = folder / "complete.json"
     complete.unlink(missing_ok=True)

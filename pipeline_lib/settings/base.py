@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 
@@ -17,6 +17,15 @@ class Settings(BaseModel):
 def setting(default: Any = ..., description: str = "", *, execution: bool = False, **constraints: Any) -> Any:
     """A documented field. `execution=True`: how it is run, not what is computed; never part of an identity."""
     return Field(default, description=description, json_schema_extra={"execution": True} if execution else None, **constraints)
+
+
+def _without_braces(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise ValueError(f"a path must not hold braces, which the workflow reads as wildcards, got {path!r}")
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_without_braces)]
 
 
 def is_execution(field: FieldInfo) -> bool:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from pipeline_lib.settings.project import Project
-from pipeline_lib.settings.stages import import_stage, predict_stage, science, train_stage
+from pipeline_lib.settings.stages import import_stage, predict_stage, science, sweep_stage, train_stage
 
 # Raise a stage's number when it computes other results from the same settings.
 ALGORITHM_VERSIONS = {"import": 1, "train": 1, "predict": 1, "sweep": 1, "segment": 1, "evaluate": 1}
@@ -42,10 +42,7 @@ def prediction_id(project: Project) -> str:
 def sweep_id(project: Project) -> str:
     """Covers what decides the choice of the threshold, the val volumes among it."""
     val = [volume_id(project, name) for name in project.volumes_of("val")]
-    method = {k: v for k, v in science(project.segmentation).items() if k != "threshold"}
-    scores = {"sweep": science(project.sweep), "merge_tolerance": project.evaluation.merge_tolerance}
-    metrics = [project.evaluation.skeleton_metrics, project.evaluation.voxel_metrics]
-    parts = [ALGORITHM_VERSIONS["sweep"], prediction_id(project), val, method, scores, metrics]
+    parts = [ALGORITHM_VERSIONS["sweep"], prediction_id(project), val, science(sweep_stage(project))]
     return f"{project.segmentation.method}-{digest(*parts)}"
 
 
@@ -58,5 +55,5 @@ def segmentation_id(project: Project) -> str:
 
 
 def evaluation_id(project: Project) -> str:
-    parts = [ALGORITHM_VERSIONS["evaluate"], segmentation_id(project), science(project.evaluation), project.seed]
+    parts = [ALGORITHM_VERSIONS["evaluate"], segmentation_id(project), science(project.evaluation)]
     return f"{segmentation_id(project)}-{digest(*parts)}"

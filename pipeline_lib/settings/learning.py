@@ -68,14 +68,16 @@ class TrainingSettings(Settings):
     batch_size: int = setting(1, "Patches per step.", gt=0)
     steps: int = setting(5000, "Optimizer steps in all.", gt=0)
     segment_steps: int | None = setting(
-        None, "Steps per segment of training, each a job that continues the one before; default: all."
+        None, "Steps per segment of training, each a job that continues the one before; default: all.", gt=0
     )
     learning_rate: float = setting(2e-3, "Peak learning rate.", gt=0)
     warmup_steps: int = setting(100, "Steps of linear warm-up.", ge=0)
     weight_decay: float = setting(1e-2, "AdamW's weight decay.", ge=0)
     gradient_clip: float = setting(1.0, "Largest norm of the gradient.", gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = setting("auto", "`auto` probes both once and takes the faster one.")
-    validate_every_steps: int = setting(500, "Validation loss and pictures every so many steps.", gt=0)
+    validate_every_steps: int = setting(
+        500, "Validation loss and pictures every so many steps, besides the end of each segment.", gt=0, execution=True
+    )
     validation_patches: int = setting(8, "Fixed patches of the val volumes that the validation loss is taken over.", gt=0)
     launcher: Literal["inline"] = setting("inline", "Where training runs: in the rule's own process.", execution=True)
     workers: int = setting(1, "Processes that read and augment patches; 0 reads in the training process.", ge=0, execution=True)

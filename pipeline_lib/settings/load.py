@@ -28,6 +28,22 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 def load_project(path: Path, overrides: Sequence[str] = ()) -> Project:
     """Settings of a YAML file; `overrides` are `dotted.key=value` with the value in YAML. Mistakes are a UserError."""
+    content = read_config(path)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"an override is written key=value, such as training.steps=100; got {override!r}")
+        try:
+            content[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"the value of the override {override!r} is not valid YAML: {' '.join(str(error).split())}"
+            ) from error
+    return parse_project(content, where=str(path))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, in which no key may stand twice. Mistakes are a UserError."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
     except OSError as error:
@@ -36,12 +52,7 @@ def load_project(path: Path, overrides: Sequence[str] = ()) -> Project:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise UserError(f"an override is written key=value, such as training.steps=100; got {override!r}")
-        content[key] = yaml.safe_load(value)
-    return parse_project(content, where=str(path))
+    return content
 
 
 def parse_project(content: dict[str, Any], *, where: str = "config") -> Project:
@@ -76,7 +87,7 @@ def _with_dotted_keys(content: dict[str, Any], where: str) -> dict[str, Any]:
     return nested
 
 
-def _describe(model: type[BaseModel], problem: Any) -> str:
+def _describe(model: type[BaseModel], problem: Any) -> str:  # noqa: PLR0911  one return per kind of mistake
     keys, fields = _walk(model, problem["loc"])
     place = ".".join(keys)
     if problem["type"] == "extra_forbidden":
@@ -85,6 +96,14 @@ def _describe(model: type[BaseModel], problem: Any) -> str:
         return f"{place}: unknown key; {advice}"
     if problem["type"] == "union_tag_not_found":
         return f"{place}.{problem['ctx']['discriminator'].strip(chr(39))}: is missing"
+    if problem["type"] == "union_tag_invalid":
+        tag, known = problem["ctx"]["tag"], problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+        near = difflib.get_close_matches(tag, known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        key = "kind" if keys[0] == "volumes" else "name"
+        return f"{place}.{key}: unknown {tag!r}; {advice}"
+    if problem["type"] == "model_type":
+        return f"{place}: expected a group of settings, got {problem['input']!r}"
     if problem["type"] == "missing":
         return f"{place}: is missing"
     message = problem["msg"].removeprefix("Value error, ")

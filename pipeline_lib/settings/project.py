@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline_lib.settings.base import Settings, setting
+from pipeline_lib.settings.base import PathText, Settings, setting
 from pipeline_lib.settings.learning import AugmentSettings, BCELoss, TargetSettings, TrainingSettings
 from pipeline_lib.settings.networks import NetworkSettings, ResidualSymmetricUNet
 from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, SweepSettings
@@ -19,7 +19,7 @@ class Project(Settings):
     """One experiment: volumes, and how they are learned, segmented and scored."""
 
     project: str = setting(description="Name of the folder under `results`.")
-    results: str = setting("results", "Folder of all results.", execution=True)
+    results: PathText = setting("results", "Folder of all results.", execution=True)
     seed: int = setting(0, "Of weights, sampling and augmentation.", ge=0)
     volumes: dict[str, VolumeSettings] = setting(description="Named volumes.", min_length=1)
     targets: TargetSettings = Field(default_factory=TargetSettings, description="What the network predicts.")
@@ -55,6 +55,8 @@ class Project(Settings):
         for name in (*train, *self.volumes_of("val")):
             if not has_labels(self.volumes[name]):
                 raise ValueError(f"volumes.{name}: split {self.volumes[name].split} needs labels")
+        if not self.volumes_of("val", "test"):
+            raise ValueError("volumes: none has split val or test, so there is nothing to segment")
         if self.segmentation.threshold is None and not self.volumes_of("val"):
             raise ValueError("no volume has split val, so no threshold can be chosen: add one, or give segmentation.threshold")
         for name, volume in self.volumes.items():

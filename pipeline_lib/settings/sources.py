@@ -45,7 +45,7 @@ def _paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
 
 def _array_path(source: SourceArray) -> Path:
     path = Path(source.path)
-    return path / source.array if source.array and path.is_dir() else path
+    return path / source.array.strip("/") if source.array and path.is_dir() else path
 
 
 def _changing(path: Path) -> list[Path]:

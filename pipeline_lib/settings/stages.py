@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings.base import Settings, is_execution
@@ -53,7 +53,6 @@ class EvaluateStage(Settings):
     name: str
     split: str
     evaluation: EvaluationSettings
-    seed: int = Field(0)
 
 
 Stage = TypeVar("Stage", bound=Settings)
@@ -69,11 +68,15 @@ def train_stage(project: Project) -> TrainStage:
 
 
 def predict_stage(project: Project) -> PredictStage:
-    return PredictStage(inference=project.inference, patch_vox=project.inference_patch_vox)
+    inference = project.inference.model_copy(update={"patch_vox": None})  # resolved beside it
+    return PredictStage(inference=inference, patch_vox=project.inference_patch_vox)
 
 
 def sweep_stage(project: Project) -> SweepStage:
-    return SweepStage(segmentation=project.segmentation, sweep=project.sweep, evaluation=project.evaluation)
+    """Without what a sweep does not use: a given threshold, and what is listed of a scored segmentation."""
+    scores = project.evaluation.model_copy(update={"worst_errors": EvaluationSettings().worst_errors})
+    method = project.segmentation.model_copy(update={"threshold": None})
+    return SweepStage(segmentation=method, sweep=project.sweep, evaluation=scores)
 
 
 def segment_stage(project: Project) -> SegmentStage:
@@ -81,7 +84,7 @@ def segment_stage(project: Project) -> SegmentStage:
 
 
 def evaluate_stage(project: Project, volume: str) -> EvaluateStage:
-    return EvaluateStage(name=volume, split=project.volumes[volume].split, evaluation=project.evaluation, seed=project.seed)
+    return EvaluateStage(name=volume, split=project.volumes[volume].split, evaluation=project.evaluation)
 
 
 def science(settings: BaseModel) -> dict[str, Any]:

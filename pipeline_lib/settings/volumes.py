@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, field_validator, model_validator
 
-from pipeline_lib.settings.base import Settings, setting
+from pipeline_lib.settings.base import PathText, Settings, setting
 
 Split = Literal["train", "val", "test"]
 PositiveTriple = tuple[Annotated[int, setting(gt=0)], Annotated[int, setting(gt=0)], Annotated[int, setting(gt=0)]]
@@ -16,7 +16,7 @@ VoxelSize = tuple[Annotated[float, setting(gt=0)], Annotated[float, setting(gt=0
 class SourceArray(Settings):
     """One array in a file: HDF5, or zarr of format 2 or 3."""
 
-    path: str = setting(description="HDF5 file, or folder of a zarr array or group.")
+    path: PathText = setting(description="HDF5 file, or folder of a zarr array or group.")
     array: str | None = setting(
         None, "Path of the array inside the file, such as `volumes/raw`; needed for HDF5 and zarr groups."
     )
@@ -49,7 +49,7 @@ class ArrayVolume(Settings):
     image: SourceArray = setting(description="The EM image.")
     labels: SourceArray | None = setting(None, "Neuron ids: 0 is background, -1 (signed types) is unlabelled.")
     mask: SourceArray | None = setting(None, "Non-zero where labels may be trusted.")
-    skeletons: str | None = setting(None, "Skeletons of the neurons: `.npz` as written by import, or a NISB `.pkl`.")
+    skeletons: PathText | None = setting(None, "Skeletons of the neurons: `.npz` as written by import, or a NISB `.pkl`.")
     voxel_size_nm: VoxelSize | None = setting(
         None, "Voxel size z, y, x in nm; default: the image's attribute `voxel_size_nm`, which is read as z, y, x too."
     )
@@ -69,7 +69,7 @@ class NISBVolume(Settings):
 
     kind: Literal["nisb"] = "nisb"
     split: Split = setting(description="What the volume is for.")
-    path: str = setting(description="The folder `seed*`.")
+    path: PathText = setting(description="The folder `seed*`.")
     voxel_size_nm: VoxelSize = setting(description="Voxel size z, y, x in nm: (20, 9, 9) for NISB base, (12, 9, 9) for liconn.")
 
 

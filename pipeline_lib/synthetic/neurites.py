@@ -133,7 +133,7 @@ def _grow(space: Space, start: np.ndarray, habit: Habit, rng: np.random.Generato
         last, swelling = root, 0.0
         branch += 1
         while n < MAX_NODES:
-            swelling = 0.92 * swelling + 0.16 * rng.normal()
+            swelling = 0.93 * swelling + 0.12 * rng.normal()
             radius = min(max(0.8 * habit.radius_nm * np.exp(swelling), habit.thinnest_nm), 1.4 * habit.radius_nm)
             steps = np.empty((DIRECTIONS, 3))
             for i in range(DIRECTIONS):

@@ -11,7 +11,7 @@ from pipeline_lib.synthetic.neurites import Neurites
 from pipeline_lib.synthetic.windows import distance, window
 
 WIDEST_NM = 260.0  # organelles of wider neurites stay as large as in these
-VESICLES_PER_UM, CISTERNAE_PER_UM = 12.0, 1.3  # along a neurite
+VESICLES_PER_UM, CISTERNAE_PER_UM = 12.0, 0.7  # along a neurite
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Sausages:
     off_axis: float
 
 
-MITOCHONDRIA = Sausages(per_um=0.4, n_steps=(5, 18), thickness=(0.45, 0.7), off_axis=0.25)
-TUBULES = Sausages(per_um=1.2, n_steps=(8, 30), thickness=(0.12, 0.2), off_axis=0.6)
+MITOCHONDRIA = Sausages(per_um=0.25, n_steps=(5, 18), thickness=(0.45, 0.7), off_axis=0.25)
+TUBULES = Sausages(per_um=0.8, n_steps=(8, 30), thickness=(0.12, 0.2), off_axis=0.6)
 
 
 @dataclass(frozen=True)

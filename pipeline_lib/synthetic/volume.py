@@ -31,7 +31,7 @@ def generate(
     *,
     voxel_size_nm: Sequence[float] = (20.0, 20.0, 20.0),
     seed: int = 0,
-    neurite_radius_nm: tuple[float, float] = (90.0, 230.0),
+    neurite_radius_nm: tuple[float, float] = (100.0, 230.0),
     branch_interval_nm: float = 3000.0,
     min_length_nm: float = 1500.0,
     look: Look | None = None,

@@ -22,7 +22,9 @@ def generate_volume(name: str, settings: SyntheticSettings, folder: Path) -> Vol
     _write(folder / "image.zarr", made.image, settings, labels=False)
     _write(folder / "labels.zarr", made.labels, settings, labels=True)
     save_skeletons(folder / "skeletons.npz", made.skeletons)
-    volume = Volume(
+    n_neurites = len(np.unique(made.skeletons.node_skeleton_ids))
+    print(f"{name}: {n_neurites} neurites in {' x '.join(map(str, settings.shape_vox))} voxels")
+    return Volume(
         folder,
         name,
         settings.shape_vox,
@@ -30,11 +32,7 @@ def generate_volume(name: str, settings: SyntheticSettings, folder: Path) -> Vol
         labels_path="labels.zarr/0",
         skeletons_path="skeletons.npz",
         source=f"synthetic, seed {settings.seed}",
-    )
-    volume.save()
-    n_neurites = len(np.unique(made.skeletons.node_skeleton_ids))
-    print(f"{name}: {n_neurites} neurites in {' x '.join(map(str, settings.shape_vox))} voxels")
-    return volume
+    ).save()
 
 
 def _write(group: Path, values: np.ndarray, settings: SyntheticSettings, *, labels: bool) -> None:

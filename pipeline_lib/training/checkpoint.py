@@ -42,6 +42,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             raise (cause if isinstance(cause, OSError) else error) from None
 
 
+def publish(folder: Path) -> None:
+    """Make `checkpoint.ckpt` of `resume.ckpt`, which stays: a workflow that was killed meanwhile removes what it declared."""
+    with replacing(folder / "checkpoint.ckpt") as aside:
+        aside.hardlink_to(folder / "resume.ckpt")
+
+
 def load_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """The content of a checkpoint, tensors on the CPU; `mmap` reads tensors only when they are used. Raises UserError.
 

@@ -21,7 +21,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.network import build_network
 from pipeline_lib.settings.stages import TrainStage, science
 from pipeline_lib.training.callback import BetweenSteps, device_of
-from pipeline_lib.training.checkpoint import load_checkpoint, random_state
+from pipeline_lib.training.checkpoint import load_checkpoint, publish, random_state
 from pipeline_lib.training.data import BatchStream
 from pipeline_lib.training.interruption import StopRequest
 from pipeline_lib.training.log import Progress, TrainingLog
@@ -68,6 +68,9 @@ def train_segment(
             _say(f"{folder / 'checkpoint.ckpt'} is complete; nothing to do")
             return
         resumed = _state_to_resume(folder / "resume.ckpt", previous, digest, end_step)
+        if resumed is not None and resumed["step"] == end_step:
+            publish(folder)
+            return
         torch.manual_seed(settings.seed)
         network = _network(settings, resumed)
         on = device_of(device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import zarr
 
 from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import Triple
+from pipeline_lib.geometry import BlockGrid, Triple
+from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.volumes import VoxelSize
 from pipeline_lib.volumes.arrays import open_array
 
@@ -33,8 +36,27 @@ class Volume:
     mask_path: str | None = None
     skeletons_path: str | None = None
     source: str = ""
+    content: str = ""
 
-    def save(self) -> None:
+    def save(self) -> Volume:
+        """Write `volume.json`, with a digest of all voxels and skeletons as `content`; returns the volume as it was written."""
+        made = replace(self, content=self._digest())
+        made._write()
+        return made
+
+    def _digest(self) -> str:
+        total = hashlib.sha256()
+        for array in (self.image(), self.labels(), self.mask()):
+            if array is None:
+                continue
+            total.update(f"{array.shape} {array.dtype}".encode())
+            for block in BlockGrid(self.shape_vox, SHARD_VOX):
+                total.update(np.ascontiguousarray(array[block.write_box.slices]).data)
+        if self.skeletons_file is not None:
+            total.update(self.skeletons_file.read_bytes())
+        return total.hexdigest()[:16]
+
+    def _write(self) -> None:
         content = {
             "schema": SCHEMA,
             "name": self.name,
@@ -46,6 +68,7 @@ class Volume:
             "labels": self.labels_path,
             "mask": self.mask_path,
             "skeletons": self.skeletons_path,
+            "content": self.content,
         }
         write_json(self.folder / "volume.json", content)
 
@@ -59,7 +82,7 @@ class Volume:
         z, y, x = facts["shape_vox"]
         sz, sy, sx = facts["voxel_size_nm"]
         paths = (facts["image"], facts["labels"], facts["mask"], facts["skeletons"])
-        return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"])
+        return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"], facts["content"])
 
     def image(self) -> zarr.Array:
         return self._open(self.image_path)

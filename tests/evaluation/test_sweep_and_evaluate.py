@@ -59,6 +59,12 @@ def test_choice_segmentation_and_scores_agree(volume, prediction, tmp_path):
     assert [(row["skeleton"], row["length_nm"], row["merged"]) for row in rows] == [("1", "210.0", "0"), ("2", "210.0", "0")]
 
 
+def test_without_a_threshold_there_is_no_segmentation(volume, prediction, tmp_path):
+    with pytest.raises(UserError, match=r"there is no threshold: give the choice of a sweep, or segmentation\.threshold"):
+        segment_volume(SegmentationSettings(), prediction, volume, tmp_path / "segmentation")
+    assert not (tmp_path / "segmentation").exists()
+
+
 def test_errors_are_listed_with_their_places(volume, prediction, tmp_path):
     segmented = tmp_path / "segmentations" / "t0.3" / "val-00000000"
     segment_volume(SegmentationSettings(threshold=0.3), prediction, volume, segmented)

@@ -29,7 +29,12 @@ MISTAKES = [
     ({"training__steps": "many"}, r"training\.steps: Input should be a valid integer.*got 'many'"),
     ({"training__learning_rate": -1}, r"training\.learning_rate: Input should be greater than 0, got -1"),
     ({"training__learning_rate": float("nan")}, r"training\.learning_rate: Input should be a finite number"),
-    ({"network__name": "resnet"}, r"network: .*'resnet'.*'rsunet', 'mednext'"),
+    ({"network__name": "rsunt"}, r"^config: network\.name: unknown 'rsunt'; did you mean 'rsunet'\?$"),
+    ({"volumes__train__kind": "zzz"}, r"^config: volumes\.train\.kind: unknown 'zzz'; known are arrays, nisb, synthetic$"),
+    ({"volumes__train": None}, r"^config: volumes\.train: expected a group of settings, got None$"),
+    ({"results": ""}, r"results: String should have at least 1 character"),
+    ({"results": "a{b}"}, r"results: a path must not hold braces.*'a\{b\}'"),
+    ({"training__segment_steps": 0}, r"training\.segment_steps: Input should be greater than 0, got 0"),
     ({"network__width": [8, 16]}, r"^config: network\.name: is missing$"),
     ({"training__patch_vox": [63, 64, 64]}, r"patch_vox \(63, 64, 64\) is not accepted by rsunet.*nearest accepted"),
     ({"inference__patch_vox": [64, 64, 65]}, r"patch_vox \(64, 64, 65\) is not accepted by rsunet"),
@@ -37,6 +42,7 @@ MISTAKES = [
     ({"targets__offsets_vox": [[0, 0, 1]]}, r"the first three offsets must be"),
     ({"volumes__val__split": "test"}, r"no volume has split val, so no threshold can be chosen"),
     ({"volumes__train__split": "test"}, r"none has split train"),
+    ({"volumes": {"a": {"kind": "synthetic", "split": "train", "shape_vox": [8, 8, 8]}}}, r"none has split val or test"),
     ({"sweep__thresholds": [0.5, 0.4]}, r"thresholds must rise"),
     ({"project": "a/b"}, r"project: expected letters, digits"),
     (
@@ -104,13 +110,16 @@ def test_several_mistakes_are_counted():
 
 def test_overrides_and_yaml(tmp_path):
     path = tmp_path / "my config.yaml"
-    path.write_text(
-        "project: x\nvolumes: {a: {kind: synthetic, split: train, shape_vox: [8, 8, 8]}}\nsegmentation: {threshold: 0.5}\n"
+    volumes = (
+        "  a: {kind: synthetic, split: train, shape_vox: [8, 8, 8]}\n  b: {kind: synthetic, split: test, shape_vox: [8, 8, 8]}"
     )
+    path.write_text(f"project: x\nvolumes:\n{volumes}\nsegmentation: {{threshold: 0.5}}\n")
     project = load_project(path, ["training.steps=7", "training.learning_rate=1e-4", "segmentation.threshold=0.75"])
     assert (project.training.steps, project.training.learning_rate, project.segmentation.threshold) == (7, 1e-4, 0.75)
     with pytest.raises(UserError, match=r"an override is written key=value.*got 'steps'"):
         load_project(path, ["steps"])
+    with pytest.raises(UserError, match=r"the value of the override 'training.steps=\[' is not valid YAML"):
+        load_project(path, ["training.steps=["])
     with pytest.raises(UserError, match=r"project\.x: project is not a group of settings"):
         load_project(path, ["project.x=1"])
     path.write_text("project: x\nproject: y\n")

@@ -41,11 +41,11 @@ def _smoothed(image: np.ndarray, blur_vox: float) -> np.ndarray:
 
 
 METHODS: dict[Method, dict[str, Iterable[float | str]]] = {
-    bright_components: {"blur_vox": (1, 1.5, 2, 2.5, 3), "level": range(110, 175, 5)},
+    bright_components: {"blur_vox": (0.7, 1, 1.5, 2, 2.5, 3), "level": range(110, 175, 5)},
     distance_watershed: {
-        "blur_vox": (1, 1.5, 2),
-        "level": (105, 115, 125, 135),
-        "seed_vox": (3.5, 4.5, 5.5, 6.5),
+        "blur_vox": (0.7, 1, 1.5),
+        "level": (105, 115, 125),
+        "seed_vox": (4.5, 6, 7.5),
         "landscape": ("distance", "image"),
     },
 }

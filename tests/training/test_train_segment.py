@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_training_learns_and_leaves_everything_that_is_promised(stripes, make_se
     frequencies = [(target[:, c] & valid[:, c]).sum().item() / valid[:, c].sum().item() for c in range(4)]
     blind = np.mean([-f * np.log(f) - (1 - f) * np.log(1 - f) for f in frequencies])
     assert loss < 0.75 * blind
-    assert not (model_folder / "segments" / "100" / "resume.ckpt").exists()
+    assert load_checkpoint(model_folder / "segments" / "100" / "resume.ckpt")["step"] == 100
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -122,6 +123,27 @@ def test_a_crash_and_a_second_run_give_the_weights_of_an_undisturbed_one(
     assert_same_training(checkpoint_of(tmp_path / "killed", 12), checkpoint_of(tmp_path / "undisturbed", 12))
     assert rows_of(tmp_path / "killed") == rows_of(tmp_path / "undisturbed")
     assert checkpoint_of(tmp_path / "killed", 12)["precision"] == precision
+
+
+def test_a_finished_segment_whose_checkpoint_was_taken_away_is_not_trained_again(
+    stripes, make_settings, tmp_path, at_loss_call
+):
+    """A workflow killed between the end of training and its own note of it removes the checkpoint when it is run again."""
+    volumes = [stripes("train")], [stripes("val", seed=1)]
+    train_segment(make_settings(), *volumes, tmp_path, end_step=12)
+    before = checkpoint_of(tmp_path, 12)
+    (tmp_path / "segments" / "12" / "checkpoint.ckpt").unlink()
+    at_loss_call(1, crash)
+    train_segment(make_settings(), *volumes, tmp_path, end_step=12)
+    assert_same_training(checkpoint_of(tmp_path, 12), before)
+
+
+def test_replaced_volumes_are_trained_on_anew(stripes, make_settings, tmp_path, capsys):
+    old, new = (replace(stripes("train"), content=content) for content in ("a", "b"))
+    train_segment(make_settings(), [old], [], tmp_path, end_step=12)
+    (tmp_path / "segments" / "12" / "checkpoint.ckpt").unlink()
+    train_segment(make_settings(), [new], [], tmp_path, end_step=12)
+    assert "resume.ckpt was written with other settings" in capsys.readouterr().err
 
 
 def test_two_segments_equal_one(stripes, make_settings, tmp_path):

@@ -7,23 +7,33 @@ import pytest
 
 from pipeline_lib.artefacts import write_json
 from pipeline_lib.errors import UserError
+from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array
 
 
 @pytest.fixture
 def volume(tmp_path):
     create_array(tmp_path / "image.zarr" / "0", (4, 5, 6), "uint8", attributes={})[:] = 9
+    save_skeletons(tmp_path / "skeletons.npz", Skeletons(np.zeros((1, 3)), np.ones(1), np.zeros((0, 2))))
     return Volume(tmp_path, "train", (4, 5, 6), (20.0, 9.0, 9.0), skeletons_path="skeletons.npz", source="a.h5 array 'raw'")
 
 
 def test_a_volume_comes_back_as_saved(volume):
-    volume.save()
-    found = Volume.open(volume.folder)
-    assert found == volume
+    found = Volume.open(volume.save().folder)
+    assert found == replace(volume, content=found.content)
     np.testing.assert_array_equal(found.image()[:], np.full((4, 5, 6), 9))
     assert found.labels() is None
     assert found.mask() is None
     assert found.skeletons_file == volume.folder / "skeletons.npz"
+
+
+def test_the_content_changes_with_the_voxels_and_the_skeletons(volume):
+    before = volume.save().content
+    assert volume.save().content == before
+    create_array(volume.folder / "image.zarr" / "0", (4, 5, 6), "uint8", attributes={})[:] = 8
+    changed = volume.save().content
+    save_skeletons(volume.folder / "skeletons.npz", Skeletons(np.ones((1, 3)), np.ones(1), np.zeros((0, 2))))
+    assert len({before, changed, volume.save().content}) == 3
 
 
 def test_an_image_elsewhere_is_found_by_its_absolute_path(volume, tmp_path):

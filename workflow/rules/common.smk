@@ -3,22 +3,26 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 from pipeline_lib.artefacts import Lock
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity, parse_project, sources, stages
+from pipeline_lib.settings.load import read_config
 from pipeline_lib.settings.paths import Paths
 
-if not config:
-    config = yaml.safe_load(
-        (Path(workflow.basedir).parent / "config" / "demo.yaml").read_text(
-            encoding="utf-8"
-        )
-    )
+given = workflow.config_settings.configfiles
 
 try:
+    for path in given:
+        read_config(
+            Path(path)
+        )  # Snakemake would take the last of two equal keys without a word
+    if not given:
+        demo = read_config(Path(workflow.basedir).parent / "config" / "demo.yaml")
+        update_config(demo, config)
+        config = demo
     PROJECT = parse_project(config)
     sources.check_sources(PROJECT)
 except UserError as error:
