@@ -35,12 +35,6 @@ class TargetSettings(Settings):
             raise ValueError("offsets must differ from each other and from [0,0,0]")
         return offsets
 
-    @property
-    def reach_vox(self) -> Offset:
-        """The longest offset along each axis: what a training crop needs beyond its patch."""
-        z, y, x = (max(abs(o[axis]) for o in self.offsets_vox) for axis in range(3))
-        return z, y, x
-
 
 class AugmentSettings(Settings):
     """Random changes of training patches; image and labels move together."""

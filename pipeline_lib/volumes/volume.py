@@ -25,6 +25,7 @@ class Volume:
 
     image: uint8 (z, y, x). labels: unsigned (z, y, x), 0 = background. mask: uint8 (z, y, x), 1 = labelled, 0 = unlabelled;
     without a mask every voxel is labelled. Paths are relative to the folder; that of an image used where it lies is absolute.
+    content: digest of all voxels and skeletons, by which later stages notice a source that was replaced in place.
     """
 
     folder: Path

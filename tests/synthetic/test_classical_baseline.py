@@ -5,7 +5,7 @@ from classical_baseline import METHODS, best_options, nerl
 
 from pipeline_lib.synthetic import generate
 
-SHAPE_VOX = (96, 160, 160)  # as the test volume in config/demo.yaml, to whose baseline a larger val volume can only be kinder
+SHAPE_VOX = (96, 160, 160)  # as the test volume in config/demo.yaml; the demo's own val is smaller
 
 
 @pytest.fixture(scope="module")

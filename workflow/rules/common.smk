@@ -15,10 +15,9 @@ from pipeline_lib.settings.paths import Paths
 given = workflow.config_settings.configfiles
 
 try:
+    # Read once more: Snakemake takes the last of two equal keys without a word.
     for path in given:
-        read_config(
-            Path(path)
-        )  # Snakemake would take the last of two equal keys without a word
+        read_config(Path(path))
     if not given:
         demo = read_config(Path(workflow.basedir).parent / "config" / "demo.yaml")
         update_config(demo, config)
