@@ -94,3 +94,9 @@ def test_the_command_line_shows_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"error: {workflow.config}: training.stepps: unknown key; did you mean 'steps'?"]
+
+
+def test_a_key_that_stands_twice_is_refused_by_the_workflow_too(tmp_path):
+    workflow = Workflow(tmp_path)
+    workflow.config.write_text(workflow.config.read_text() + "project: another\n")
+    assert "the key 'project' stands twice" in message(workflow, "--dry-run")
