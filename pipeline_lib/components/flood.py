@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from pipeline_lib.components.label import check_affinities, check_threshold, to_levels
+from pipeline_lib.components.edges import check_affinities, check_threshold, to_levels
 from pipeline_lib.components.neighbours import neighbour
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline_lib.components.dust import remove_small_segments
 from pipeline_lib.components.flood import flood_segments
+from pipeline_lib.components.grow import grow_segments
 from pipeline_lib.components.label import label_components
-from pipeline_lib.components.segments import grow_segments, remove_small_segments
 
 
 def segment_affinities(

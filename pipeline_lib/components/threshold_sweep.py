@@ -1,67 +1,74 @@
-"""Connected components at every threshold, from one pass over the edges in falling order."""
+"""Connected components at every threshold, from one pass over the volume."""
 
 from __future__ import annotations
 
-import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from pipeline_lib.components.label import check_affinities, find_root, level_of, to_levels
+from pipeline_lib.components.edges import check_affinities, level_of, to_levels
+from pipeline_lib.components.merge_tree import MergeTree, merge_basins
+from pipeline_lib.components.point_history import PointHistory, trace_points
+from pipeline_lib.components.segment_sizes import SizeHistory, trace_sizes
+from pipeline_lib.components.slabs import FillLinks, label_links, slabs_of, threads_for
+from pipeline_lib.components.strongest import link_picked, pick_strongest
 from pipeline_lib.errors import UserError
 
 HIGHEST_LEVEL = 254  # at 255 no uint8 edge is left
-
-
-class MergeForest(NamedTuple):
-    """A union-find forest that remembers at which affinity each voxel was attached to its parent.
-
-    At level n a voxel belongs to the segment at which one arrives by following `parents` as long as `attached_at` > n. The
-    smaller tree is attached to the larger, so a way is at most log2(number of voxels) long.
-
-    parents: (V,) uint32 voxel indices in scan order. attached_at: (V,) uint8 affinity of the edge to the parent; 0 = a root.
-    touched_at: (V,) uint8 highest affinity of the voxel's own edges.
-    """
-
-    parents: np.ndarray
-    attached_at: np.ndarray
-    touched_at: np.ndarray
+_VOXELS_PER_EDGE = 4  # as many edges between basins are held at once as a quarter of the voxels: 2 bytes for each voxel
 
 
 @dataclass(frozen=True)
 class ThresholdSweep:
-    """The segments of one volume at every threshold n / 255.
+    """The segments of one volume at every threshold n / 255; 5 bytes for each voxel, and some for each basin.
 
     thresholds: (T,) float, falling. n_segments: (T,) segments of two voxels or more at each.
-    points: (P,) int64 voxel indices, or None.
+    basins: (z, y, x) ids 1..B of voxels that are together as soon as they are in any segment; 0 = never in one.
+    strongest: (z, y, x) uint8, below which level a voxel is in a segment. tree: how basins merge.
+    point_basins, point_strongest: the same at the P points given to the sweep, or None.
     """
 
-    shape_vox: tuple[int, int, int]
     thresholds: np.ndarray
     n_segments: np.ndarray
-    forest: MergeForest
-    points: np.ndarray | None
+    basins: np.ndarray
+    strongest: np.ndarray
+    tree: MergeTree
+    point_basins: np.ndarray | None = None
+    point_strongest: np.ndarray | None = None
 
     def labels_at(self, threshold: float) -> np.ndarray:
-        """(z, y, x) uint32: what label_components gives at this threshold, ids included."""
-        labels = np.zeros(math.prod(self.shape_vox), np.uint32)
-        _number(self.forest, self._level(threshold), labels)
-        return labels.reshape(self.shape_vox)
+        """(z, y, x): what label_components gives at this threshold, ids included."""
+        labels = np.empty_like(self.basins)
+        segments = self.tree.segments_at(level := self.level(threshold))
+        _number(self.basins.reshape(-1), self.strongest.reshape(-1), level, segments, labels.reshape(-1))
+        return labels
 
     def point_labels_at(self, threshold: float) -> np.ndarray:
-        """(P,) uint32 segments of the points given to the sweep; 0 = none. Equal ids mean the same segment, at this threshold.
+        """(P,) segments of the points given to the sweep; 0 = none. Equal ids mean the same segment, at this threshold.
 
         The ids are not those of labels_at. Raises ValueError if the sweep was given no points.
         """
-        if self.points is None:
-            raise ValueError("the sweep was made without points_vox")
-        labels = np.zeros(len(self.points), np.uint32)
-        _label_points(self.forest, self._level(threshold), self.points, labels)
-        return labels
+        basins, strongest = self._points()
+        level = self.level(threshold)
+        return np.where(strongest > level, self.tree.segments_at(level, of=basins), 0)
 
-    def _level(self, threshold: float) -> int:
+    def sizes(self, *, min_size_vox: int = 2) -> SizeHistory:
+        """Sizes of the segments at every level, and from which level on each reaches `min_size_vox` voxels."""
+        return trace_sizes(self.basins, self.strongest, self.tree, min_size_vox=min_size_vox)
+
+    def point_history(self, *, min_size_vox: int = 2) -> PointHistory:
+        """How the points come into segments of at least `min_size_vox` voxels and how these merge, as the threshold falls.
+
+        Raises ValueError if the sweep was given no points.
+        """
+        basins, strongest = self._points()
+        reached_at = None if min_size_vox <= 2 else self.sizes(min_size_vox=min_size_vox).reached_at
+        return trace_points(basins, strongest, self.tree, reached_at)
+
+    def level(self, threshold: float) -> int:
+        """Raises ValueError for a threshold that the sweep does not hold."""
         level = level_of(threshold)
         if not level_of(self.thresholds[-1]) <= level <= HIGHEST_LEVEL:
             raise ValueError(
@@ -69,32 +76,43 @@ class ThresholdSweep:
             )
         return level
 
+    def _points(self) -> tuple[np.ndarray, np.ndarray]:
+        if self.point_basins is None or self.point_strongest is None:
+            raise ValueError("the sweep was made without points_vox")
+        return self.point_basins, self.point_strongest
 
-def sweep_thresholds(affinities: np.ndarray, *, lowest: float = 0.25, points_vox: np.ndarray | None = None) -> ThresholdSweep:
+
+def sweep_thresholds(
+    affinities: np.ndarray, *, lowest: float = 0.25, points_vox: np.ndarray | None = None, threads: int | None = None
+) -> ThresholdSweep:
     """The segments of label_components at every threshold n / 255 from `lowest` up to 254 / 255; the input is not kept.
 
     affinities: (3, z, y, x) uint8, float16 or float32 as for label_components; exact at every n / 255 for floats, too.
-    points_vox: (P, 3) integer voxels zyx at which point_labels_at reads segments without labelling the volume.
-    Raises UserError for points outside the volume, ValueError as label_components does.
+    points_vox: (P, 3) integer voxels zyx at which point_labels_at reads segments without labelling the volume. threads: by
+    default, all processors; the segments are the same for any number.
+    Voxels are joined to basins along the strongest edge of each, and basins by a maximum spanning forest of the edges between
+    them. Raises UserError for points outside the volume, ValueError as label_components does.
     """
     check_affinities(affinities)
-    shape_vox = affinities.shape[1:]
     lowest_level = min(level_of(lowest), HIGHEST_LEVEL)
-    points = None if points_vox is None else _flat_points(points_vox, shape_vox)
+    shape_vox = affinities.shape[1:]
+    points = None if points_vox is None else _inside(points_vox, shape_vox)
+    threads = threads_for(threads, shape_vox[0])
     levels = to_levels(affinities)
-    for axis in range(3):
-        levels[axis][(slice(None),) * axis + (slice(-1, None),)] = 0
-    edges, n_by_level = _edges_by_level(levels.reshape(-1), lowest_level)
-    n_voxels = math.prod(shape_vox)
-    forest = MergeForest(np.arange(n_voxels, dtype=np.uint32), np.zeros(n_voxels, np.uint8), np.zeros(n_voxels, np.uint8))
-    n_segments = np.zeros(HIGHEST_LEVEL + 1 - lowest_level, np.int64)
-    strides = np.array([shape_vox[1] * shape_vox[2], shape_vox[2], 1], np.int64)
-    _merge(edges, n_by_level, strides, forest, n_segments)
+    basins, strongest, n_basins = _find_basins(levels, lowest_level, threads)
+    tree = merge_basins(
+        levels, basins, n_basins, lowest_level=lowest_level, threads=threads, most_edges=basins.size // _VOXELS_PER_EDGE
+    )
+    tops = _tops(basins, strongest, n_basins, threads)
+    n_segments = tree.count_segments(tops)[HIGHEST_LEVEL : lowest_level - 1 if lowest_level else None : -1]
     thresholds = np.arange(HIGHEST_LEVEL, lowest_level - 1, -1) / 255
-    return ThresholdSweep(shape_vox, thresholds, n_segments, forest, points)
+    if points is None:
+        return ThresholdSweep(thresholds, n_segments, basins, strongest, tree)
+    at = tuple(points.T)
+    return ThresholdSweep(thresholds, n_segments, basins, strongest, tree, basins[at], strongest[at])
 
 
-def _flat_points(points_vox: np.ndarray, shape_vox: tuple[int, int, int]) -> np.ndarray:
+def _inside(points_vox: np.ndarray, shape_vox: tuple[int, ...]) -> np.ndarray:
     points_vox = np.asarray(points_vox, np.int64).reshape(-1, 3)
     outside = np.flatnonzero(np.any((points_vox < 0) | (points_vox >= shape_vox), axis=1))
     if len(outside):
@@ -102,79 +120,59 @@ def _flat_points(points_vox: np.ndarray, shape_vox: tuple[int, int, int]) -> np.
             f"{len(outside)} of {len(points_vox)} points lie outside the volume of {shape_vox} voxels, the first at voxel "
             f"{tuple(points_vox[outside[0]].tolist())}: check the voxel size and the origin of the skeletons"
         )
-    return np.asarray(np.ravel_multi_index(tuple(points_vox.T), shape_vox), np.int64)
+    return points_vox
 
 
-def _edges_by_level(levels: np.ndarray, lowest_level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the edges above the lowest level, the strongest first, and how many there are of each of the 256 levels."""
-    n_by_level = np.bincount(levels, minlength=256)
-    n_by_level[: lowest_level + 1] = 0
-    starts = np.cumsum(n_by_level[::-1])[::-1] - n_by_level
-    edges = np.empty(n_by_level.sum(), np.uint32 if levels.size < 2**32 else np.int64)
-    _bucket(levels, lowest_level, starts, edges)
-    return edges, n_by_level
+def _find_basins(levels: np.ndarray, lowest_level: int, threads: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Basins (z, y, x), the strongest affinity of each voxel, and the number of basins."""
+    shape_vox = levels.shape[1:]
+    strongest = np.zeros(shape_vox, np.uint8)
+
+    def links_from(first: int) -> FillLinks:
+        picks = np.zeros((2, *shape_vox[1:]), np.uint8)
+        if first > 0:
+            pick_strongest(levels, lowest_level, first - 1, picks[(first - 1) % 2], np.empty_like(picks[0]))
+
+        def fill(z: int, links: np.ndarray) -> None:
+            pick_strongest(levels, lowest_level, z, picks[z % 2], strongest[z])
+            link_picked(levels, z, picks[z % 2], picks[1 - z % 2], links)
+
+        return fill
+
+    basins, n_basins = label_links(shape_vox, links_from, threads=threads)
+    return basins, strongest, n_basins
 
 
-@njit(cache=True)
-def _bucket(levels: np.ndarray, lowest_level: int, starts: np.ndarray, edges: np.ndarray) -> None:
-    for edge in range(len(levels)):
-        level = levels[edge]
-        if level > lowest_level:
-            edges[starts[level]] = edge
-            starts[level] += 1
+def _tops(basins: np.ndarray, strongest: np.ndarray, n_basins: int, threads: int) -> np.ndarray:
+    """(B + 1,) uint8 below which level there is a segment in each basin."""
+
+    def of_slab(slab: range) -> np.ndarray:
+        planes = slice(slab.start, slab.stop)
+        tops = np.zeros(n_basins + 1, np.uint8)
+        _raise_tops(basins[planes].reshape(-1), strongest[planes].reshape(-1), tops)
+        return tops
+
+    with ThreadPoolExecutor(threads) as pool:
+        tops = np.maximum.reduce(list(pool.map(of_slab, slabs_of(basins.shape[0], threads))))
+    tops[0] = 0
+    return np.asarray(tops)
 
 
-@njit(cache=True)
-def _merge(edges: np.ndarray, n_by_level: np.ndarray, strides: np.ndarray, forest: MergeForest, n_segments: np.ndarray) -> None:
-    n_voxels = len(forest.parents)
-    shortcuts = np.arange(1, n_voxels + 1).astype(np.uint32)  # the same trees with shortened ways, as index + 1
-    size_vox = np.ones(n_voxels, np.uint32)
-    done, n_now = 0, 0
-    for i in range(len(n_segments)):
-        value = 255 - i
-        for edge in edges[done : done + n_by_level[value]]:
-            a = int(edge) % n_voxels
-            b = a + strides[int(edge) // n_voxels]
-            for voxel in (a, b):
-                if forest.touched_at[voxel] == 0:
-                    forest.touched_at[voxel] = value
-                    n_now += 1
-            large, small = find_root(shortcuts, a), find_root(shortcuts, b)
-            if large == small:
-                continue
-            if size_vox[large] < size_vox[small]:
-                large, small = small, large
-            shortcuts[small] = large + 1
-            forest.parents[small] = large
-            forest.attached_at[small] = value
-            size_vox[large] += size_vox[small]
-            n_now -= 1
-        done += n_by_level[value]
-        n_segments[i] = n_now
+@njit(cache=True, nogil=True)
+def _raise_tops(basins: np.ndarray, strongest: np.ndarray, tops: np.ndarray) -> None:
+    for voxel in range(len(basins)):
+        tops[basins[voxel]] = max(tops[basins[voxel]], strongest[voxel])
 
 
 @njit(cache=True)
-def _segment_root(forest: MergeForest, level: int, voxel: int) -> int:
-    while forest.attached_at[voxel] > level:
-        voxel = int(forest.parents[voxel])
-    return voxel
-
-
-@njit(cache=True)
-def _number(forest: MergeForest, level: int, labels: np.ndarray) -> None:
-    id_of_root = np.zeros(len(labels), np.uint32)
+def _number(basins: np.ndarray, strongest: np.ndarray, level: int, segments: np.ndarray, labels: np.ndarray) -> None:
+    id_of = np.zeros_like(segments)
     n_segments = 0
-    for voxel in range(len(labels)):
-        if forest.touched_at[voxel] > level:
-            root = _segment_root(forest, level, voxel)
-            if id_of_root[root] == 0:
+    for voxel in range(len(basins)):
+        labels[voxel] = 0
+        if strongest[voxel] > level:
+            segment = segments[basins[voxel]]
+            if id_of[segment] == 0:
                 n_segments += 1
-                id_of_root[root] = n_segments
-            labels[voxel] = id_of_root[root]
-
-
-@njit(cache=True)
-def _label_points(forest: MergeForest, level: int, points: np.ndarray, labels: np.ndarray) -> None:
-    for i, voxel in enumerate(points):
-        if forest.touched_at[voxel] > level:
-            labels[i] = _segment_root(forest, level, voxel) + 1
+                id_of[segment] = n_segments
+            labels[voxel] = id_of[segment]

@@ -1,10 +1,17 @@
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
 import networkx as nx
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pipeline_lib.components import label_components, level_of
+from pipeline_lib.components.links import link_above
+from pipeline_lib.components.slabs import label_links
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "affinities_and_components.npz"
 
@@ -24,6 +31,135 @@ def labelled_by_networkx(present, foreground=None):
     for i, component in enumerate(sorted(nx.connected_components(graph), key=min), start=1):
         labels[tuple(np.array(list(component)).T)] = i
     return labels
+
+
+def labelled_by_scipy(present):
+    """The same rules, from a sparse matrix of present edges; ids in the order of the first voxels."""
+    shape_vox = present.shape[1:]
+    voxels = np.arange(present[0].size).reshape(shape_vox)
+    starts, ends = [], []
+    for axis in range(3):
+        inside = (slice(None),) * axis + (slice(None, -1),)
+        edges = present[axis][inside]
+        starts.append(voxels[inside][edges])
+        ends.append(voxels[(slice(None),) * axis + (slice(1, None),)][edges])
+    a, b = np.concatenate(starts), np.concatenate(ends)
+    _, component = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(voxels.size, voxels.size)))
+    labels = np.zeros(voxels.size, np.uint32)
+    touched = np.zeros(voxels.size, bool)
+    touched[a] = touched[b] = True
+    _, first, inverse = np.unique(component[touched], return_index=True, return_inverse=True)
+    labels[touched] = np.argsort(np.argsort(first))[inverse] + 1
+    return labels.reshape(shape_vox)
+
+
+def spiral(size):
+    """One way, one voxel wide, that winds inward through a plane, and on through a second and a third one."""
+    path = np.zeros((size, size), bool)
+    y, x, step, ahead = 0, -1, (0, 1), size
+    while ahead > 0:
+        for _ in range(ahead):
+            y, x = y + step[0], x + step[1]
+            path[y, x] = True
+        step = (step[1], -step[0])
+        ahead -= 2 if step[0] == 0 or ahead == size else 0
+        if ahead == size:
+            ahead -= 1
+    planes = np.stack([path, np.zeros_like(path), path])
+    planes[1, y, x] = True
+    return planes
+
+
+def between(voxels):
+    """Present edges between neighbouring voxels that are both set."""
+    present = np.zeros((3, *voxels.shape), bool)
+    for axis in range(3):
+        here = (slice(None),) * axis + (slice(None, -1),)
+        there = (slice(None),) * axis + (slice(1, None),)
+        present[axis][here] = voxels[here] & voxels[there]
+    return present
+
+
+def adversarial():
+    rng = np.random.default_rng(31)
+    every_other = np.indices((3, 8, 9, 10)).sum(axis=0) % 2 == 0
+    cells = np.indices((8, 9, 10)).sum(axis=0) % 2 == 0
+    comb = np.zeros((3, 6, 7, 40), bool)
+    comb[0, :, 0, ::2], comb[2, -1] = True, True
+    return {
+        "one spiral": between(spiral(21)),
+        "a spiral seen from its side": between(spiral(21).transpose(1, 2, 0).copy()),
+        "checkerboard of edges": every_other,
+        "checkerboard of voxels": between(cells),
+        "all edges": np.ones((3, 4, 5, 6), bool),
+        "one plane": rng.random((3, 1, 30, 40)) < 0.5,
+        "one row": rng.random((3, 1, 1, 200)) < 0.5,
+        "one column": rng.random((3, 200, 1, 1)) < 0.5,
+        "combs that meet in the last plane": comb,
+        "sparse": rng.random((3, 12, 13, 14)) < 0.1,
+        "critical": rng.random((3, 12, 13, 14)) < 0.25,
+        "dense": rng.random((3, 12, 13, 14)) < 0.8,
+    }
+
+
+@pytest.mark.parametrize("name", adversarial())
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_adversarial_edges_on_any_number_of_threads(name, threads):
+    present = adversarial()[name]
+    expected = labelled_by_scipy(present)
+    np.testing.assert_array_equal(label_components(present * np.uint8(255), 0.5, threads=threads), expected)
+    if name == "one spiral":
+        assert expected.max() == 1
+        assert (expected > 0).sum() > 400
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+def test_real_affinities(shared_data, dtype):
+    with h5py.File(shared_data / "fib25" / "val_affinities.h5") as file:
+        stored = file["affinities"][:3, :20, :100, :100]
+    affinities = stored if dtype == np.uint8 else (stored / 255).astype(dtype)
+    for threshold in (0.3, 0.8, 0.996):
+        limit = np.floor(255 * threshold + 1e-9) if dtype == np.uint8 else threshold
+        expected = labelled_by_scipy(affinities.astype(float) > limit)
+        for threads in (1, 2):
+            np.testing.assert_array_equal(label_components(affinities, threshold, threads=threads), expected)
+
+
+def test_ids_beyond_uint32_take_the_same_way():
+    affinities = np.random.default_rng(32).integers(0, 256, (3, 9, 10, 11), np.uint8)
+
+    def links_from(_):
+        return lambda z, links: link_above(affinities, np.uint8(150), np.uint8(255), z, links)
+
+    labels, n_segments = label_links((9, 10, 11), links_from, threads=3, dtype=np.uint64)
+    assert labels.dtype == np.uint64
+    np.testing.assert_array_equal(labels, label_components(affinities, 150 / 255))
+    assert n_segments == labels.max()
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (3, 0, 5), (3, 4, 0), (1, 1, 1)])
+def test_nothing_to_join(shape):
+    labels = label_components(np.full((3, *shape), 255, np.uint8), 0.5)
+    assert labels.shape == shape
+    assert labels.dtype == np.uint32
+    assert not labels.any()
+
+
+def test_memory_beyond_the_input_is_at_most_twice_the_labels():
+    """In a process of its own, with no edge at all: then every voxel is a run, which takes the most."""
+    code = """
+import resource
+import numpy as np
+from pipeline_lib.components import label_components
+small, large = (np.zeros((3, n, 256, 256), np.uint8) for n in (2, 512))
+large[:] = 1
+label_components(small, 0.5)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+labels = label_components(large, 0.5)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / labels.nbytes)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 < float(told.stdout) < 2.05
 
 
 @pytest.mark.parametrize("case", [0, 1, 2])
@@ -97,6 +233,7 @@ def test_foreground_removes_edges():
     affinities = rng.integers(0, 256, (3, 5, 6, 7), np.uint8)
     foreground = rng.random((5, 6, 7)) > 0.2
     labels = label_components(affinities, 0.6, foreground=foreground)
+    np.testing.assert_array_equal(labels, label_components(affinities, 0.6, foreground=foreground, threads=4))
     np.testing.assert_array_equal(labels, labelled_by_networkx(affinities > 153, foreground))
     assert not labels[~foreground].any()
 
@@ -122,7 +259,7 @@ def test_views_and_read_only_arrays():
         (np.zeros((3, 2, 2, 2), np.uint8), {"threshold": float("nan")}, "a threshold lies between 0 and 1, got nan"),
         (np.zeros((3, 2, 2, 2), np.uint8), {"foreground": np.ones((2, 2, 3), bool)}, r"foreground must be bool \(2, 2, 2\)"),
         (np.zeros((3, 2, 2, 2), np.uint8), {"foreground": np.ones((2, 2, 2))}, r"foreground must be bool .* got float64"),
-        (np.broadcast_to(np.uint8(0), (3, 2**12, 2**10, 2**10)), {}, "at most 4294967295 voxels can be labelled at once"),
+        (np.zeros((3, 2, 2, 2), np.uint8), {"threads": 0}, "threads must be at least 1, got 0"),
     ],
 )
 def test_refuses(affinities, options, message):

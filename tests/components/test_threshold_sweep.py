@@ -1,7 +1,11 @@
+import h5py
 import numpy as np
 import pytest
 
-from pipeline_lib.components import label_components, sweep_thresholds
+from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds
+from pipeline_lib.components.edges import to_levels
+from pipeline_lib.components.merge_tree import merge_basins
+from pipeline_lib.components.threshold_sweep import _find_basins
 from pipeline_lib.errors import UserError
 
 SHAPE_VOX = (6, 7, 8)
@@ -28,6 +32,78 @@ def test_every_level_equals_label_components(dtype):
         pairs = np.unique(np.stack([of_points, expected.ravel()]), axis=1)
         assert len(pairs.T) == len(np.unique(of_points)) == len(np.unique(expected))
     assert len(set(sweep.n_segments.tolist())) > 20
+
+
+@pytest.mark.parametrize("shape_vox", [(1, 40, 50), (40, 50, 1), (50, 1, 40), (1, 1, 300), (300, 1, 1), (13, 14, 15)])
+@pytest.mark.parametrize("values", [(0, 255), (0, 100, 101, 254), (255,), tuple(range(250, 256))])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ties_and_flat_volumes(shape_vox, values, threads):
+    affinities = np.random.default_rng(13).choice(np.array(values, np.uint8), (3, *shape_vox))
+    sweep = sweep_thresholds(affinities, lowest=0, threads=threads)
+    for level in {0, 99, 100, 101, 253, 254, *(v - 1 for v in values if v)}:
+        np.testing.assert_array_equal(sweep.labels_at(level / 255), label_components(affinities, level / 255))
+
+
+def test_real_affinities_at_every_tenth_level(shared_data):
+    with h5py.File(shared_data / "fib25" / "val_affinities.h5") as file:
+        affinities = file["affinities"][:3, :30, :120, :120]
+    sweep = sweep_thresholds(affinities, threads=2)
+    for level in range(254, 63, -10):
+        np.testing.assert_array_equal(sweep.labels_at(level / 255), label_components(affinities, level / 255))
+
+
+@pytest.mark.parametrize("most_edges", [1, 100, 10**6])
+def test_edges_in_bands_give_the_same_segments(most_edges):
+    levels = to_levels(random_affinities(np.uint8))
+    basins, strongest, n_basins = _find_basins(levels, 63, 1)
+    tree = merge_basins(levels, basins, n_basins, lowest_level=63, threads=2, most_edges=most_edges)
+    assert 1 < n_basins < basins.size / 3
+    assert (np.diff(tree.attached_at[_way(tree.parents, tree.attached_at)].astype(int)) <= 0).all()
+    for level in range(63, 255, 7):
+        segments = np.where(strongest > level, tree.segments_at(level)[basins], 0)
+        expected = label_components(levels, level / 255)
+        assert len(np.unique(np.stack([segments, expected]).reshape(2, -1), axis=1).T) == len(np.unique(expected))
+        np.testing.assert_array_equal(segments == 0, expected == 0)
+
+
+def _way(parents, attached_at):
+    """The longest way through a tree."""
+    ways = []
+    for basin in range(len(parents)):
+        way = [basin]
+        while attached_at[way[-1]] > 0:
+            way.append(int(parents[way[-1]]))
+        ways.append(way[:-1])
+    return max(ways, key=len)
+
+
+@pytest.mark.parametrize("min_size_vox", [2, 3, 10, 60])
+def test_sizes_at_every_level(min_size_vox):
+    affinities = random_affinities(np.uint8)
+    sizes = sweep_thresholds(affinities, lowest=0.3).sizes(min_size_vox=min_size_vox)
+    for level in range(76, 255):
+        labels = label_components(affinities, level / 255)
+        size_vox = np.bincount(labels.ravel())[1:]
+        expected = np.bincount(np.log2(size_vox).astype(int), minlength=64)
+        np.testing.assert_array_equal(sizes.histogram[level], expected)
+        assert sizes.n_segments[level] == remove_small_segments(labels, min_size_vox).max()
+
+
+@pytest.mark.parametrize("min_size_vox", [0, 7, 40])
+def test_history_of_points(min_size_vox):
+    affinities = random_affinities(np.uint8, seed=14)
+    rng = np.random.default_rng(15)
+    points_vox, pairs = rng.integers(0, SHAPE_VOX, (60, 3)), rng.integers(0, 60, (200, 2))
+    history = sweep_thresholds(affinities, points_vox=points_vox).point_history(min_size_vox=min_size_vox)
+    joined_at = history.joined_at(pairs)
+    for level in range(63, 255):
+        expected = remove_small_segments(label_components(affinities, level / 255), max(min_size_vox, 2))[tuple(points_vox.T)]
+        found = history.labels_at(level)
+        np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+        np.testing.assert_array_equal(found == 0, expected == 0)
+        together = (expected[pairs[:, 0]] == expected[pairs[:, 1]]) & (expected[pairs[:, 0]] != 0)
+        np.testing.assert_array_equal(joined_at > level, together)
+    assert len(set(joined_at.tolist())) > 5
 
 
 def test_thresholds_between_levels_follow_the_uint8_rule():

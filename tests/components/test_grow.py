@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.components import grow_segments, remove_small_segments
+from pipeline_lib.components import grow_segments
 
 
 def grown_by_brute_force(labels, radius_vox, foreground):
@@ -66,27 +66,3 @@ def test_growth_refuses():
         grow_segments(labels, -1)
     with pytest.raises(ValueError, match=r"foreground must be bool \(1, 2, 3\), got bool \(1, 2, 2\)"):
         grow_segments(labels, 1, foreground=np.ones((1, 2, 2), bool))
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
-def test_small_segments_go_and_the_rest_is_numbered_in_scan_order(dtype):
-    labels = np.random.default_rng(23).integers(0, 12, (4, 5, 6)).astype(dtype) * dtype(1000)
-    before = labels.copy()
-    ids, counts = np.unique(labels[labels != 0], return_counts=True)
-    limit = int(np.median(counts))
-    kept = {i for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if n >= limit}
-    order = {i: n for n, i in enumerate((i for i in dict.fromkeys(labels.ravel().tolist()) if i in kept), start=1)}
-    expected = np.array([order.get(i, 0) for i in labels.ravel().tolist()]).reshape(labels.shape)
-    found = remove_small_segments(labels, limit)
-    assert found.dtype == dtype
-    assert 0 < len(kept) < len(ids)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(labels, before)
-
-
-def test_large_ids_and_empty_results():
-    labels = np.array([[[2**40, 2**40, 5]]], np.uint64)
-    assert remove_small_segments(labels, 2)[0, 0].tolist() == [1, 1, 0]
-    assert remove_small_segments(labels, 0)[0, 0].tolist() == [1, 1, 2]
-    assert not remove_small_segments(labels, 3).any()
-    assert not remove_small_segments(np.zeros((1, 2, 3), np.uint32), 1).any()

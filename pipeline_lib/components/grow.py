@@ -1,25 +1,11 @@
-"""Segments put in order after labelling: small ones dropped, eroded margins given back."""
+"""Segments grown into background, which gives eroded margins back."""
 
 from __future__ import annotations
 
-import fastremap
 import numpy as np
 from numba import njit
 
 from pipeline_lib.components.neighbours import neighbour
-
-
-def remove_small_segments(labels: np.ndarray, min_size_vox: int) -> np.ndarray:
-    """Segments of fewer than `min_size_vox` voxels become 0; the others are numbered 1..n in the order of their first voxels.
-
-    labels: (z, y, x) unsigned, 0 = background. Returns a new array of the same dtype.
-    """
-    compact, _ = fastremap.renumber(labels, preserve_zero=True, in_place=False)
-    sizes_vox = np.bincount(compact.reshape(-1))
-    kept = sizes_vox >= min_size_vox
-    kept[0] = False
-    new_ids = np.where(kept, np.cumsum(kept), 0).astype(labels.dtype)
-    return new_ids[compact]
 
 
 def grow_segments(labels: np.ndarray, radius_vox: int, *, foreground: np.ndarray | None = None) -> np.ndarray:
