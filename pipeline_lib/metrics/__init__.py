@@ -2,6 +2,7 @@
 
 from pipeline_lib.metrics.label_scores import LabelScores, score_labels
 from pipeline_lib.metrics.skeleton_scores import REPORTED_TOLERANCES, SkeletonScores, score_skeletons
+from pipeline_lib.metrics.threshold_curve import ThresholdCurve, score_thresholds
 from pipeline_lib.metrics.worst_errors import SkeletonError, worst_errors
 
 __all__ = [
@@ -9,7 +10,9 @@ __all__ = [
     "LabelScores",
     "SkeletonError",
     "SkeletonScores",
+    "ThresholdCurve",
     "score_labels",
     "score_skeletons",
+    "score_thresholds",
     "worst_errors",
 ]

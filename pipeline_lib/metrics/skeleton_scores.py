@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics.contingency import Contingency, tabulate
+from pipeline_lib.metrics.contingency import Contingency, tabulate_elements
 from pipeline_lib.skeletons import Skeletons
 
 REPORTED_TOLERANCES = (0, 5, 20, 50, 100, math.inf)
@@ -144,12 +145,13 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
 class Runs:
     """Every pair of a skeleton and a segment that share nodes, with the skeleton's run length inside the segment.
 
-    table: the K pairs and their numbers of nodes. length_nm: (K,) summed length of the edges with both ends in the pair; 0 in
-    background. skeleton_length_nm: (S,) of all edges. split_edges: (n_splits,) their indices in Skeletons.edges;
+    table: the K pairs and their numbers of nodes. node_cells: (N,) the pair of each node, -1 for one of skeleton 0.
+    length_nm: (K,) summed length of the edges with both ends in the pair; 0 in background. skeleton_length_nm: (S,) of all edges. split_edges: (n_splits,) their indices in Skeletons.edges;
     split_skeletons: (n_splits,) place in table.truth_ids of the skeleton of each.
     """
 
     table: Contingency
+    node_cells: np.ndarray
     length_nm: np.ndarray
     skeleton_length_nm: np.ndarray
     split_edges: np.ndarray
@@ -184,22 +186,57 @@ def measure_runs(skeletons: Skeletons, node_segments: np.ndarray) -> Runs:
     if node_segments.shape != node_ids.shape:
         raise ValueError(f"{len(node_ids)} nodes but segments of shape {node_segments.shape}")
     scored = node_ids != 0
-    table = tabulate(node_ids[scored], node_segments[scored])
-    a, b = skeletons.edges.T
-    used = np.flatnonzero(scored[a] & scored[b])
-    a, b, edge_length_nm = a[used], b[used], skeletons.edge_lengths_nm[used]
-    skeleton = np.searchsorted(table.truth_ids, node_ids[a])
-    skeleton_length_nm = np.bincount(skeleton, edge_length_nm, len(table.truth_ids))
+    table, cells = tabulate_elements(node_ids[scored], node_segments[scored])
+    node_cells = np.full(len(node_ids), -1)
+    node_cells[scored] = cells
+    n_used, length_nm, skeleton_length_nm, split = _measure_edges(
+        skeletons.edges, skeletons.node_positions_nm, node_cells, (table.truth_index, table.predicted_index), _index_of_0(table)
+    )
     if not skeleton_length_nm.sum() > 0:
-        raise UserError(
-            f"no run length to score: the {len(table.truth_ids)} skeletons have {len(used)} edges of 0 nm in all; "
-            "give skeletons with edges inside this volume"
-        )
-    present = (node_segments[a] != 0) & (node_segments[b] != 0)
-    same = node_segments[a] == node_segments[b]
-    inside = present & same
-    n_segments = len(table.predicted_ids)
-    cells = table.truth_index * n_segments + table.predicted_index
-    edge_cells = skeleton[inside] * n_segments + np.searchsorted(table.predicted_ids, node_segments[a[inside]])
-    length_nm = np.bincount(np.searchsorted(cells, edge_cells), edge_length_nm[inside], len(cells))
-    return Runs(table, length_nm, skeleton_length_nm, used[present & ~same], skeleton[present & ~same])
+        raise no_run_length(len(table.truth_ids), n_used)
+    split_edges = np.flatnonzero(split)
+    split_skeletons = table.truth_index[node_cells[skeletons.edges[split_edges, 0]]]
+    return Runs(table, node_cells, length_nm, skeleton_length_nm, split_edges, split_skeletons)
+
+
+def no_run_length(n_skeletons: int, n_edges: int) -> UserError:
+    return UserError(
+        f"no run length to score: the {n_skeletons} skeletons have {n_edges} edges of 0 nm in all; "
+        "give skeletons with edges inside this volume"
+    )
+
+
+def _index_of_0(table: Contingency) -> int:
+    """The place of background in table.predicted_ids, or -1."""
+    return int(np.flatnonzero(table.predicted_ids == 0)[0]) if 0 in table.predicted_ids else -1
+
+
+@njit(cache=True)
+def _measure_edges(
+    edges: np.ndarray, positions_nm: np.ndarray, node_cells: np.ndarray, ends: tuple[np.ndarray, np.ndarray], background: int
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Number of edges without a node of skeleton 0 (whose cell is -1), length_nm and skeleton_length_nm of Runs, (M,) is split.
+
+    ends: skeleton and segment of each cell, as places in the table.
+    """
+    skeletons, segments = ends
+    length_nm = np.zeros(len(skeletons))
+    skeleton_length_nm = np.zeros(skeletons.max() + 1 if len(skeletons) else 0)
+    split = np.zeros(len(edges), np.bool_)
+    n_used = 0
+    for edge in range(len(edges)):
+        a, b = edges[edge]
+        cell, other = node_cells[a], node_cells[b]
+        if cell < 0 or other < 0:
+            continue
+        n_used += 1
+        z, y, x = positions_nm[a] - positions_nm[b]
+        edge_length_nm = np.sqrt(z * z + y * y + x * x)
+        skeleton_length_nm[skeletons[cell]] += edge_length_nm
+        if segments[cell] == background or segments[other] == background:
+            continue
+        if segments[cell] == segments[other]:
+            length_nm[cell] += edge_length_nm
+        else:
+            split[edge] = True
+    return n_used, length_nm, skeleton_length_nm, split
