@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline_lib.report.style import ACCENT, GREEN, SOFT, WARM
+from pipeline_lib.report.style import ACCENT, GREEN, INK, SOFT, WARM
 from pipeline_lib.report.units import tolerance
 
 _LOOK: Any = {
@@ -20,7 +20,7 @@ _LOOK: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": SOFT,
-    "axes.labelcolor": "#1f2933",
+    "axes.labelcolor": INK,
     "axes.grid": True,
     "grid.color": "#e6eaee",
     "grid.linewidth": 0.7,
@@ -58,7 +58,7 @@ def loss_chart(rows: Sequence[Mapping[str, str]], *, chosen_step: int | None = N
         if len(validation):
             axes.plot(steps, validation, "o-", color=WARM, label="validation")
         if chosen_step is not None:
-            _mark_choice(axes, chosen_step)
+            mark_choice(axes, chosen_step)
         values = np.concatenate([losses, validation])
         if len(values) and values.min() > 0 and values.max() / values.min() > 10:
             axes.set_yscale("log")
@@ -77,35 +77,6 @@ def step_chart(rows: Sequence[Mapping[str, str]], column: str, label: str) -> st
         axes.set(xlabel="step", ylabel=label)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", scilimits=(-3, 5))
-
-    return draw(paint)
-
-
-def nerl_chart(points: Sequence[Mapping[str, Any]], chosen: float) -> str:
-    """NERL over the threshold. points: of curve.json."""
-
-    def paint(axes: Axes) -> None:
-        axes.plot([p["threshold"] for p in points], [p["skeletons"]["nerl"] for p in points], "o-", color=ACCENT)
-        _mark_choice(axes, chosen)
-        axes.set(xlabel="threshold", ylabel="NERL")
-        axes.set_ylim(bottom=0)
-
-    return draw(paint)
-
-
-def voi_chart(points: Sequence[Mapping[str, Any]], kind: str, chosen: float) -> str:
-    """VOI over the threshold, split, merge and sum. kind: "skeletons" or "voxels"."""
-
-    def paint(axes: Axes) -> None:
-        thresholds = [p["threshold"] for p in points]
-        split, merge = (np.array([p[kind][name] for p in points]) for name in ("voi_split", "voi_merge"))
-        axes.plot(thresholds, split + merge, "o-", color="#1f2933", label="sum")
-        axes.plot(thresholds, split, "o-", color=ACCENT, label="split")
-        axes.plot(thresholds, merge, "o-", color=WARM, label="merge")
-        _mark_choice(axes, chosen)
-        axes.set(xlabel="threshold", ylabel="VOI (bits)")
-        axes.set_ylim(bottom=0)
-        axes.legend()
 
     return draw(paint)
 
@@ -161,6 +132,22 @@ def run_fraction_chart(length_nm: np.ndarray, erl_nm: np.ndarray, merged: np.nda
     return draw(paint)
 
 
+def mark_choice(axes: Axes, chosen: float) -> None:
+    """A dashed line at what was chosen along x."""
+    axes.axvline(chosen, color=GREEN, linestyle="--", linewidth=1.2)
+    axes.annotate(
+        f"chosen {chosen:g}",
+        (chosen, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=GREEN,
+    )
+
+
 def column_pair(rows: Sequence[Mapping[str, str]], column: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of the rows in which the column is not empty."""
     pairs = [(float(row["step"]), float(row[column])) for row in rows if row.get(column)]
@@ -175,21 +162,6 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     places = np.arange(len(values))
     low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
     return np.asarray((total[high] - total[low]) / (high - low))
-
-
-def _mark_choice(axes: Axes, chosen: float) -> None:
-    axes.axvline(chosen, color=GREEN, linestyle="--", linewidth=1.2)
-    axes.annotate(
-        f"chosen {chosen:g}",
-        (chosen, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=GREEN,
-    )
 
 
 def _cycle(n: int) -> list[str]:

@@ -67,7 +67,7 @@ class ReportContents:
 class VolumeResult:
     """A segmented volume. metrics: the content of metrics.json, None where the volume has no truth.
 
-    errors, skeletons: the rows of errors.csv and skeletons.csv, empty where there are none.
+    errors, skeletons, objects: the rows of errors.csv, skeletons.csv and objects.csv, empty where there are none.
     """
 
     name: str
@@ -79,6 +79,7 @@ class VolumeResult:
     metrics: dict[str, Any] | None
     errors: tuple[dict[str, str], ...]
     skeletons: tuple[dict[str, str], ...]
+    objects: tuple[dict[str, str], ...]
 
     @property
     def skeleton_scores(self) -> dict[str, Any] | None:
@@ -133,4 +134,5 @@ def _read_result(contents: ReportContents, part: VolumePart) -> VolumeResult:
         metrics=dict(read_json(evaluation / "metrics.json")) if has_truth else None,
         errors=read_rows(evaluation / "errors.csv") if has_truth else (),
         skeletons=read_rows(evaluation / "skeletons.csv") if has_truth else (),
+        objects=read_rows(evaluation / "objects.csv") if has_truth else (),
     )

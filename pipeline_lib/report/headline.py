@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline_lib.report.contents import ReportContents, VolumeResult, read_choice, read_results
-from pipeline_lib.report.units import count, decimal
+from pipeline_lib.report.units import count, decimal, interval
 
 # What `by` of choice.json is called in a sentence.
 MEASURES = {
@@ -13,6 +13,7 @@ MEASURES = {
     "voi_skeletons": "VOI at skeleton nodes",
     "voi_voxels": "VOI in voxels",
 }
+ONE_SKELETON = "a single skeleton gives no interval"
 _MOST_VOLUMES = 3
 
 
@@ -53,11 +54,11 @@ def _volume_lines(result: VolumeResult) -> list[str]:
     skeletons, voxels = result.skeleton_scores, result.voxel_scores
     lines = []
     if skeletons:
-        low, high = skeletons["nerl_ci95"]
+        ends = skeletons["nerl_ci95"]
+        sure = f"95 % interval {interval(ends, lambda end: decimal(end, 3))}" if ends else ONE_SKELETON
         errors = ", ".join(f"{n} {noun}" for n, noun in error_counts(skeletons))
         lines.append(
-            f"  {name}{used}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']}"
-            f" (95 % interval {low:.3f} to {high:.3f}); {errors}"
+            f"  {name}{used}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']} ({sure}); {errors}"
         )
     parts = []
     if skeletons:
@@ -67,4 +68,7 @@ def _volume_lines(result: VolumeResult) -> list[str]:
     lines.append(
         f"  {name}{'' if skeletons else used}: VOI {', '.join(parts)} (bits)" if parts else f"  {name}: no metric asked for"
     )
+    comparison = result.metrics.get("comparison")
+    if comparison:
+        lines.append(f"  {name} against {comparison['against']}: {comparison['verdict']}")
     return lines

@@ -1,21 +1,17 @@
-"""How the network was trained and how its threshold was chosen."""
+"""How the network was trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline_lib.artefacts import read_json
 from pipeline_lib.report import charts
 from pipeline_lib.report.contents import ReportContents, read_if_present, read_rows
 from pipeline_lib.report.costs import NOT_RECORDED
-from pipeline_lib.report.headline import MEASURES
-from pipeline_lib.report.html import Html, caption, chart, details, element, facts, section, table
+from pipeline_lib.report.html import Html, caption, chart, details, element, facts, section
 from pipeline_lib.report.units import decimal
 
 _FACTS_SHOWN_OPEN = 14
-_BEST_BY_NOTE = """Values are means over the val volumes; VOI is the sum of split and merge in bits. Without merger: among the
-thresholds at which no segment but background holds nodes of two skeletons beyond the merge tolerance."""
 
 
 def training_section(contents: ReportContents) -> Html:
@@ -42,23 +38,6 @@ def training_section(contents: ReportContents) -> Html:
         if told[_FACTS_SHOWN_OPEN:]:
             parts.append(details("More of the plan", facts(told[_FACTS_SHOWN_OPEN:])))
     return section("training", "Training", *parts)
-
-
-def threshold_section(contents: ReportContents, choice: dict[str, Any]) -> Html:
-    if contents.sweep is None:
-        return section(
-            "threshold", "Threshold", element("p", f"Given by the settings: {choice['threshold']:g}. Nothing was swept.")
-        )
-    parts: list[object] = []
-    for part in contents.volumes:
-        if part.split == "val":
-            curve = read_json(contents.sweep / part.folder.name / "curve.json")
-            parts += _curves(part.name, curve["points"], choice["threshold"])
-    rows = [[_measure(name), f"{best['threshold']:g}", decimal(best["value"], 3)] for name, best in choice["best_by"].items()]
-    parts.append(element("h3", "What other measures would have chosen"))
-    parts.append(table(("best by", "threshold", "value"), rows))
-    parts.append(caption(_BEST_BY_NOTE))
-    return section("threshold", "Threshold", *parts)
 
 
 def flattened(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -89,22 +68,3 @@ def _last_losses(rows: tuple[dict[str, str], ...]) -> str:
         best = int(validation.argmin())
         told.append(f"validation loss {validation[-1]:.4f}, lowest {validation[best]:.4f} at step {decimal(steps[best], 0)}")
     return f"{'; '.join(told)}." if told else "No loss was noted."
-
-
-def _measure(name: str) -> str:
-    plain = name.removesuffix("_without_merger")
-    return MEASURES.get(plain, plain) + (", without merger" if plain != name else "")
-
-
-def _curves(name: str, points: list[dict[str, Any]], chosen: float) -> list[Html]:
-    drawings = []
-    if all(point["skeletons"] for point in points):
-        drawings.append(
-            chart(charts.nerl_chart(points, chosen), f"NERL of {name} over the threshold", note="NERL on skeletons")
-        )
-        alt = f"VOI at skeleton nodes of {name} over the threshold"
-        drawings.append(chart(charts.voi_chart(points, "skeletons", chosen), alt, note="VOI at skeleton nodes"))
-    if all(point["voxels"] for point in points):
-        alt = f"VOI in voxels of {name} over the threshold"
-        drawings.append(chart(charts.voi_chart(points, "voxels", chosen), alt, note="VOI in voxels"))
-    return [element("h3", f"Scores of {name} over the threshold"), element("div", *drawings, class_="columns")]

@@ -9,13 +9,15 @@ import yaml
 from pipeline_lib.artefacts import write_text
 from pipeline_lib.report.contents import ReportContents, read_choice, read_if_present, read_results
 from pipeline_lib.report.costs import NOT_RECORDED, costs_section, machines
-from pipeline_lib.report.gallery import errors_section, sections_section
+from pipeline_lib.report.gallery import sections_section
 from pipeline_lib.report.headline import headline_text
 from pipeline_lib.report.html import Html, details, element, escaped, facts, section
-from pipeline_lib.report.learning import flattened, threshold_section, training_section
+from pipeline_lib.report.learning import flattened, training_section
 from pipeline_lib.report.overview import render_overview
 from pipeline_lib.report.scores import headline_section, run_lengths_section, volumes_section
 from pipeline_lib.report.style import STYLE
+from pipeline_lib.report.threshold import threshold_section
+from pipeline_lib.report.worst_places import errors_section
 
 _SECTIONS = (
     ("result", "Result"),

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline_lib.report import charts
+from pipeline_lib.report.comparison import comparison_parts
 from pipeline_lib.report.contents import VolumeResult
-from pipeline_lib.report.headline import error_counts, threshold_sentence
+from pipeline_lib.report.headline import ONE_SKELETON, error_counts, threshold_sentence
 from pipeline_lib.report.html import Html, caption, chart, element, joined, section, table
-from pipeline_lib.report.units import count, decimal, length, tolerance
+from pipeline_lib.report.objects import worst_objects
+from pipeline_lib.report.units import count, decimal, interval, length, tolerance
 
+_VOXEL_COLUMNS = {
+    "voi_split": "VOI split",
+    "voi_merge": "VOI merge",
+    "voi_sum": "VOI sum",
+    "adapted_rand_error": "adapted Rand error",
+    "precision": "precision",
+    "recall": "recall",
+}
+_OBJECT_COLUMNS = {"completeness": "completeness", "purity": "purity", "n_objects": "objects"}
 USED_TO_CHOOSE = element("span", "val, used to choose", class_="tag")
 _SKELETONS_NOTE = """NERL: expected run length (ERL) over that of a perfect segmentation, 1 is best; NERLs at different merge
-tolerances cannot be compared. Interval: percentiles over skeletons drawn anew. VOI: variation of information over skeleton
-nodes in bits, 0 is best. Splits: skeleton edges between two segments. Mergers: pairs of a segment and a skeleton that it
-shares with another one, background aside."""
-_VOXELS_NOTE = """Over all voxels with a true label; background counts as one more segment. VOI in bits and adapted Rand
-error: 0 is best. Precision, recall: of the pairs of voxels in one segment those in one neuron, and the reverse; 1 is best."""
+tolerances cannot be compared. VOI: variation of information over skeleton nodes in bits, 0 is best. Splits: skeleton edges
+between two segments. Mergers: pairs of a segment and a skeleton that it shares with another one, background aside. Small
+figures: the 95 % interval, from skeletons drawn anew with replacement."""
+_VOXELS_NOTE = """Background of the segmentation counts as one more segment. VOI in bits and adapted Rand error: 0 is best.
+Precision, recall: of the pairs of voxels in one segment those in one neuron, and the reverse; 1 is best."""
+_OBJECTS_NOTE = """Completeness: the largest part of a true object that lies in one segment. Purity: the largest part of a
+segment that lies in one object. Both are means weighted by size, 1 is best."""
 _TOLERANCE_NOTE = """A skeleton that shares at most so many nodes with a segment is set aside before it is decided which
 segments merge; at \u221e no merger counts, which is the most that repairing mergers could give."""
 _RUN_LENGTHS_NOTE = """Each point is one skeleton: the run length that a random point on it can expect, over its length. On
@@ -38,7 +51,7 @@ def headline_section(results: Sequence[VolumeResult], choice: dict[str, Any]) ->
         parts.append(element("p", told, class_="lead"))
     shown = scored or [result for result in results if result.metrics]
     for result in shown:
-        parts += [_title(result), _cards(result)]
+        parts += [_title(result), _cards(result), *comparison_parts(result)]
     if shown and not scored:
         parts.append(caption("These are scores of volumes that choices were made on: expect less of new data."))
     if not shown:
@@ -52,18 +65,22 @@ def headline_section(results: Sequence[VolumeResult], choice: dict[str, Any]) ->
 
 def volumes_section(results: Sequence[VolumeResult]) -> Html:
     """Every segmented volume, against skeletons and against labels."""
-    lengths = ("NERL", "95 % interval", "merge tolerance", "ERL", "of at most")
-    on_skeletons = ("volume", "", *lengths, "VOI split", "VOI merge", "splits", "mergers", "skeletons", "nodes")
-    on_voxels = ("volume", "", "VOI split", "VOI merge", "VOI sum", "adapted Rand error", "precision", "recall", "segments")
+    runs = ("NERL", "merge tolerance", "ERL", "of at most")
+    on_skeletons = ("volume", *runs, "VOI split", "VOI merge", "VOI sum", "splits", "mergers", "skeletons", "nodes")
+    on_voxels = [*_VOXEL_COLUMNS.items(), *(_OBJECT_COLUMNS.items() if _has_objects(results) else ())]
     return section(
         "volumes",
         "All volumes",
         element("h3", "Against skeletons"),
-        table(on_skeletons, [_skeleton_row(result) for result in results], text=(0, 1)),
+        table(on_skeletons, [_skeleton_row(result) for result in results]),
         caption(_SKELETONS_NOTE),
         element("h3", "Against labels, voxel by voxel"),
-        table(on_voxels, [_voxel_row(result) for result in results], text=(0, 1)),
-        caption(_VOXELS_NOTE),
+        table(
+            ("volume", *(title for _, title in on_voxels), "segments"),
+            [_voxel_row(result, [name for name, _ in on_voxels]) for result in results],
+        ),
+        caption(_scored_voxels(results), " ", _VOXELS_NOTE, *([" ", _OBJECTS_NOTE] if _has_objects(results) else [])),
+        *worst_objects(results),
         *_tolerances(results),
     )
 
@@ -79,6 +96,10 @@ def split_tag(result: VolumeResult) -> object:
     return USED_TO_CHOOSE if result.split == "val" else element("span", result.split, class_="tag")
 
 
+def _three(value: float | None) -> str:
+    return decimal(value, 3)
+
+
 def _title(result: VolumeResult) -> Html:
     return element("h3", result.name, " ", split_tag(result))
 
@@ -87,13 +108,16 @@ def _cards(result: VolumeResult) -> Html:
     cards = []
     skeletons, voxels = result.skeleton_scores, result.voxel_scores
     if skeletons:
-        low, high = skeletons["nerl_ci95"]
         tolerated = f"at merge tolerance {tolerance(skeletons['merge_tolerance'])} nodes"
-        interval = f"95 % interval {low:.3f} to {high:.3f}"
-        cards.append(_card("NERL", f"{skeletons['nerl']:.3f}", joined([tolerated, interval], Html("<br>"))))
+        ends = skeletons["nerl_ci95"]
+        sure = f"95 % interval {interval(ends, _three)}" if ends else ONE_SKELETON
+        cards.append(_card("NERL", f"{skeletons['nerl']:.3f}", joined([tolerated, sure], Html("<br>"))))
         cards.append(_voi_card("VOI at skeleton nodes", skeletons))
     if voxels:
         cards.append(_voi_card("VOI in voxels", voxels))
+        if "completeness" in voxels:
+            value = joined([_three(voxels["completeness"]), element("small", " / "), _three(voxels["purity"])], "")
+            cards.append(_card("Completeness / purity", value, f"over {count(voxels['n_objects'])} objects, by size"))
     if skeletons:
         (splits, of_splits), (mergers, of_mergers) = error_counts(skeletons)
         value = joined([splits, element("small", f" {of_splits}, "), mergers, element("small", f" {of_mergers}")], "")
@@ -104,8 +128,11 @@ def _cards(result: VolumeResult) -> Html:
 
 def _voi_card(name: str, scores: dict[str, Any]) -> Html:
     split, merge = scores["voi_split"], scores["voi_merge"]
-    value = joined([decimal(split, 3), element("small", " + "), decimal(merge, 3)], "")
-    return _card(name, value, f"split + merge = {decimal(split + merge, 3)} bits")
+    value = joined([_three(split), element("small", " + "), _three(merge)], "")
+    told = [f"split + merge = {_three(split + merge)} bits"]
+    if scores.get("voi_sum_ci95"):
+        told.append(f"95 % interval {interval(scores['voi_sum_ci95'], _three)}")
+    return _card(name, value, joined(told, Html("<br>")))
 
 
 def _card(name: str, value: object, note: object) -> Html:
@@ -117,32 +144,55 @@ def _skeleton_row(result: VolumeResult) -> list[object]:
     scores = result.skeleton_scores
     if not scores:
         return _unscored_row(result, 11)
-    low, high = scores["nerl_ci95"]
+    scores = {"voi_sum": scores["voi_split"] + scores["voi_merge"], **scores}
     return [
-        result.name,
-        split_tag(result),
-        element("b", f"{scores['nerl']:.3f}"),
-        f"{low:.3f} to {high:.3f}",
+        _named(result),
+        _with_interval(scores, "nerl", _three, shown=element("b", f"{scores['nerl']:.3f}")),
         tolerance(scores["merge_tolerance"]),
-        length(scores["erl_nm"]),
+        _with_interval(scores, "erl_nm", length),
         length(scores["max_erl_nm"]),
-        *(decimal(scores[name], 3) for name in ("voi_split", "voi_merge")),
+        *(_with_interval(scores, name, _three) for name in ("voi_split", "voi_merge", "voi_sum")),
         *(count(scores[name]) for name in ("n_splits", "n_non0_mergers", "n_skeletons", "n_nodes")),
     ]
 
 
-def _voxel_row(result: VolumeResult) -> list[object]:
+def _with_interval(scores: dict[str, Any], name: str, told: Callable[[float], str], *, shown: object = None) -> Html:
+    """A value, and below it the interval if there is one."""
+    ends = scores.get(f"{name}_ci95")
+    below = [element("small", interval(ends, told))] if ends else []
+    return joined([told(scores[name]) if shown is None else shown, *below], "")
+
+
+def _voxel_row(result: VolumeResult, names: Sequence[str]) -> list[object]:
     scores = result.voxel_scores
     if not scores:
-        return [*_unscored_row(result, 6), count(result.n_segments)]
-    names = ("voi_split", "voi_merge", "voi_sum", "adapted_rand_error", "precision", "recall")
-    return [result.name, split_tag(result), *(decimal(scores[name], 3) for name in names), count(result.n_segments)]
+        return [*_unscored_row(result, len(names)), count(result.n_segments)]
+    values = (count(scores.get(name)) if name == "n_objects" else decimal(scores.get(name), 3) for name in names)
+    return [_named(result), *values, count(result.n_segments)]
+
+
+def _has_objects(results: Sequence[VolumeResult]) -> bool:
+    return any("completeness" in (result.voxel_scores or {}) for result in results)
+
+
+def _scored_voxels(results: Sequence[VolumeResult]) -> str:
+    """Which voxels were scored; the settings are the same for all volumes."""
+    scores: dict[str, Any] = next((result.voxel_scores for result in results if result.voxel_scores), {})
+    every = scores.get("voxels") == "all"
+    told = "Over all labelled voxels, true background counting as one object" if every else "Over all voxels with a true label"
+    distance_nm = scores.get("boundary_tolerance_nm") or 0
+    near = f", but for those within {distance_nm:g} nm of a boundary between true labels" if distance_nm else ""
+    return f"{told}{near}."
 
 
 def _unscored_row(result: VolumeResult, n_scores: int) -> list[object]:
     why = "not asked for" if result.metrics else "no truth"
-    told = joined([split_tag(result), element("span", why, class_="tag")], " ")
-    return [result.name, told, *(["\u2013"] * n_scores)]
+    return [_named(result, element("span", why, class_="tag")), *(["\u2013"] * n_scores)]
+
+
+def _named(result: VolumeResult, *more: object) -> Html:
+    """The volume's name, and below it what it was used for."""
+    return joined([result.name, element("div", joined([split_tag(result), *more], " "))], "")
 
 
 def _tolerances(results: Sequence[VolumeResult]) -> list[Html]:

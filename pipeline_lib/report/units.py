@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 _NARROW_SPACE = "\u202f"  # between groups of three digits
 TIMES = " \u00d7 "
@@ -14,6 +15,20 @@ def decimal(value: float | None, digits: int) -> str:
     if value is None or math.isnan(value):
         return _NONE
     return f"{value:,.{digits}f}".replace(",", _NARROW_SPACE).replace("-", "\u2212")
+
+
+def signed(value: float, digits: int) -> str:
+    """As `decimal`, with a plus sign where there is no minus."""
+    return f"{'+' if value >= 0 else ''}{decimal(value, digits)}"
+
+
+def interval(ends: Sequence[float] | None, told: Callable[[float], str]) -> str:
+    """Both ends as `told` writes them, the unit once where it is the same; a dash for None."""
+    if ends is None:
+        return _NONE
+    low, high = (told(end) for end in ends)
+    number, _, unit = low.rpartition(" ")
+    return f"{number if number and high.endswith(f' {unit}') else low} to {high}"
 
 
 def count(value: int | None) -> str:

@@ -10,8 +10,6 @@ ROWS = [
     {"step": "20", "training_loss": "", "validation_loss": "0.6"},
     {"step": "30", "training_loss": "0.25", "validation_loss": "0.4"},
 ]
-SCORES = {"nerl": 0.5, "voi_split": 1.0, "voi_merge": 0.5}
-POINTS = [{"threshold": t, "skeletons": SCORES, "voxels": SCORES} for t in (0.5, 0.9)]
 LENGTHS = np.array([1000.0, 0.0, 3000.0])
 
 
@@ -21,8 +19,6 @@ LENGTHS = np.array([1000.0, 0.0, 3000.0])
         lambda: charts.loss_chart(ROWS, chosen_step=30),
         lambda: charts.loss_chart([]),
         lambda: charts.step_chart(ROWS, "training_loss", "loss"),
-        lambda: charts.nerl_chart(POINTS, 0.9),
-        lambda: charts.voi_chart(POINTS, "voxels", 0.9),
         lambda: charts.tolerance_chart({"test": {"0": 0.5, "inf": 0.9}, "val": {"0": 0.4, "inf": 0.8}}),
         lambda: charts.run_length_chart(LENGTHS, LENGTHS / 2, np.array([True, False, False])),
         lambda: charts.run_fraction_chart(LENGTHS, LENGTHS / 2, np.array([True, False, False])),

@@ -50,6 +50,16 @@ def test_one_metric_alone_and_none(own_run: dict[str, Any]) -> None:
     assert "  test: no metric asked for" in headline_text(ReportContents.from_json(json.dumps(own_run)))
 
 
+def test_a_single_skeleton_and_a_comparison(own_run: dict[str, Any]) -> None:
+    metrics = Path(own_run["evaluation"]) / "test-0003" / "metrics.json"
+    told = read(metrics)
+    told["skeletons"]["nerl_ci95"] = None
+    write(metrics, told | {"comparison": {"against": "other/test-0003", "verdict": "no conclusion"}})
+    lines = headline_text(ReportContents.from_json(json.dumps(own_run))).splitlines()
+    assert "(a single skeleton gives no interval); 1 split, 0 mergers" in lines[1]
+    assert lines[3] == "  test against other/test-0003: no conclusion"
+
+
 def test_many_volumes_are_cut_short(finished_run: dict[str, Any]) -> None:
     test = finished_run["volumes"]["test"]
     volumes = finished_run["volumes"] | {f"test{i}": test for i in range(5)}

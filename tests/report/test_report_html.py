@@ -10,9 +10,9 @@ from pipeline_lib.report.html import Html, chart, element, joined, picture, tabl
 
 
 def pixels_of(markup: str) -> np.ndarray:
-    data = re.search(r'src="data:image/png;base64,([^"]+)"', markup)
+    data = re.search(r'src="data:image/webp;base64,([^"]+)"', markup)
     assert data is not None
-    return np.round(matplotlib.image.imread(io.BytesIO(base64.b64decode(data[1])), format="png")[..., :3] * 255)
+    return matplotlib.image.imread(io.BytesIO(base64.b64decode(data[1])), format="webp")[..., :3]
 
 
 def test_plain_text_is_escaped_and_markup_is_not() -> None:
