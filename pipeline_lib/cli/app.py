@@ -129,15 +129,17 @@ def sweep(
     output: Output,
     settings: SettingsText,
     execution: ExecutionText = "{}",
+    threads: Threads = 1,
     log: Log = None,
 ) -> None:
     """Score every threshold on a val volume."""
+    set_threads(threads)
     with stage("sweep", output.parent, log):
         from pipeline_lib.evaluation import sweep_volume
         from pipeline_lib.volumes import Volume
 
         told = stages.load_stage(stages.SweepStage, settings, execution)
-        sweep_volume(told, prediction.parent, Volume.open(volume.parent), output.parent)
+        sweep_volume(told, prediction.parent, Volume.open(volume.parent), output.parent, threads=threads)
 
 
 @app.command()
@@ -150,11 +152,11 @@ def choose_threshold(
 ) -> None:
     """Choose the threshold that is best over the val volumes."""
     with stage("choose-threshold", output.parent / "choice", log):
-        from pipeline_lib.artefacts import read_json, write_json
+        from pipeline_lib.artefacts import write_json
         from pipeline_lib.evaluation import choose_threshold as choose
 
         told = stages.load_stage(stages.SweepStage, settings, execution)
-        write_json(output, choose([read_json(path) for path in curve], by=told.sweep.choose_by))
+        write_json(output, choose(curve, by=told.sweep.choose_by))
 
 
 @app.command()
@@ -165,9 +167,11 @@ def segment(
     settings: SettingsText,
     choice: Annotated[Path | None, typer.Option(help="The choice.json of a sweep, unless a threshold is set.")] = None,
     execution: ExecutionText = "{}",
+    threads: Threads = 1,
     log: Log = None,
 ) -> None:
     """Turn affinities into segments."""
+    set_threads(threads)
     with stage("segment", output.parent, log):
         from pipeline_lib.segmentation import segment_volume
         from pipeline_lib.volumes import Volume
@@ -182,6 +186,9 @@ def evaluate(
     volume: VolumeFile,
     output: Output,
     settings: SettingsText,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of another evaluation of the same volume: is this segmentation better?")
+    ] = None,
     execution: ExecutionText = "{}",
     log: Log = None,
 ) -> None:
@@ -191,7 +198,7 @@ def evaluate(
         from pipeline_lib.volumes import Volume
 
         told = stages.load_stage(stages.EvaluateStage, settings, execution)
-        evaluate_volume(told, segmentation.parent, Volume.open(volume.parent), output.parent)
+        evaluate_volume(told, segmentation.parent, Volume.open(volume.parent), output.parent, against=against)
 
 
 @app.command()

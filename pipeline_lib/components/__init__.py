@@ -6,13 +6,14 @@ from pipeline_lib.components.flood import flood_segments
 from pipeline_lib.components.grow import grow_segments
 from pipeline_lib.components.label import label_components
 from pipeline_lib.components.point_history import PointHistory
-from pipeline_lib.components.segment import segment_affinities
+from pipeline_lib.components.segment import finish_components, segment_affinities
 from pipeline_lib.components.threshold_sweep import HIGHEST_LEVEL, ThresholdSweep, sweep_thresholds
 
 __all__ = [
     "HIGHEST_LEVEL",
     "PointHistory",
     "ThresholdSweep",
+    "finish_components",
     "flood_segments",
     "give_small_segments",
     "grow_segments",

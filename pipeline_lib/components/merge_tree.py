@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from pipeline_lib.components.detours import strongest_detours
 from pipeline_lib.components.runs import as_index
 from pipeline_lib.components.slabs import slabs_of
 
@@ -54,7 +55,6 @@ def merge_basins(
     sizes = np.ones(n_basins + 1, basins.dtype)  # in basins
     roots = np.arange(n_basins + 1, dtype=basins.dtype)  # the same trees with shortened ways
     slabs = slabs_of(basins.shape[0], threads)
-    highest = 255
     with ThreadPoolExecutor(threads) as pool:
 
         def visit(band: tuple[int, int], places: np.ndarray, edges: np.ndarray) -> None:
@@ -63,21 +63,25 @@ def merge_basins(
             arguments = [((slab.start, slab.stop), band, row, edges) for slab, row in zip(slabs, places, strict=True)]
             list(pool.map(lambda told: _visit_edges(levels, basins, roots, *told), arguments))
 
+        counts = np.zeros((len(slabs), 256), np.int64)
+        visit((lowest_level, 255), counts, np.empty((2, 0), basins.dtype))
+        highest = 255
         while highest > lowest_level:
-            counts = np.zeros((len(slabs), 256), np.int64)
-            visit((lowest_level, highest), counts, np.empty((2, 0), basins.dtype))
-            lowest_of_band = _band(counts.sum(axis=0), highest, lowest_level, most_edges)
-            counts[:, : lowest_of_band + 1] = 0
-            edges = np.empty((2, int(counts.sum())), basins.dtype)
+            below = _end_of_band(counts.sum(axis=0), highest, lowest_level, most_edges)
+            at_most = counts.copy()  # what a band has merged may leave fewer
+            at_most[:, : below + 1] = at_most[:, highest + 1 :] = 0
+            edges = np.empty((2, int(at_most.sum())), basins.dtype)
             if edges.size:
-                visit((lowest_of_band, highest), _starts(counts), edges)
-                _merge(edges, counts.sum(axis=0), tree, roots, sizes)
-            highest = lowest_of_band
+                starts = _starts(at_most)
+                ends = starts.copy()
+                visit((below, highest), ends, edges)
+                _merge(edges, starts, ends, tree, roots, sizes)
+            highest = below
     return tree
 
 
-def _band(counts: np.ndarray, highest: int, lowest: int, most_edges: int) -> int:
-    """The level down to which the edges from `highest` on are at most `most_edges`, or those of one level that has any."""
+def _end_of_band(counts: np.ndarray, highest: int, lowest: int, most_edges: int) -> int:
+    """The level above which the edges up to `highest` are at most `most_edges`, or those of the first level that has any."""
     below = highest - 1
     held = int(counts[highest])
     while below > lowest and (held == 0 or held + counts[below] <= most_edges):
@@ -126,7 +130,7 @@ def _visit_edges(
     places: np.ndarray,
     edges: np.ndarray,
 ) -> None:
-    """Edges from one tree to another with band[0] < level <= band[1] that start in the given planes.
+    """Edges from one tree to another with band[0] < level <= band[1] and no stronger detour that start in the given planes.
 
     Each raises places[level] by one. edges: (2, E), takes the trees at the ends of an edge at edges[:, places[level]]; without
     room, (2, 0), edges are only counted.
@@ -134,6 +138,7 @@ def _visit_edges(
     _, n_z, n_y, n_x = levels.shape
     differs = np.zeros(-(-n_x // 8) * 8, np.bool_)  # most are False, eight of which are skipped at once
     eight = differs.view(np.uint64)
+    detours = np.empty(n_x, np.uint8)
     for z in range(*planes):
         for axis in range(3):
             if axis == 0 and z == n_z - 1:
@@ -141,8 +146,10 @@ def _visit_edges(
             for y in range(n_y - (axis == 1)):
                 here, there = basins[z, y], basins[z + (axis == 0), y + (axis == 1), int(axis == 2) :]
                 values = levels[axis, z, y]
+                strongest_detours(levels, axis, z, y, detours)
                 for x in range(len(there)):
-                    differs[x] = (here[x] != there[x]) & (values[x] > band[0]) & (values[x] <= band[1])
+                    in_band = (values[x] > band[0]) & (values[x] <= band[1])
+                    differs[x] = (here[x] != there[x]) & in_band & (values[x] >= detours[x])
                 differs[len(there) :] = False
                 for word in range(len(eight)):
                     if eight[word] == 0:
@@ -158,17 +165,18 @@ def _visit_edges(
 
 
 @njit(cache=True)
-def _merge(edges: np.ndarray, counts: np.ndarray, tree: MergeTree, roots: np.ndarray, sizes: np.ndarray) -> None:
-    """edges: (2, E), the strongest first; counts: (256,) how many there are of each level."""
-    edge = 0
+def _merge(
+    edges: np.ndarray, starts: np.ndarray, ends: np.ndarray, tree: MergeTree, roots: np.ndarray, sizes: np.ndarray
+) -> None:
+    """starts, ends: (slabs, 256) of the edges of each slab and level in `edges`, (2, E)."""
     for level in range(255, 0, -1):
-        for _ in range(counts[level]):
-            large, small = find_tree(roots, as_index(edges[0, edge])), find_tree(roots, as_index(edges[1, edge]))
-            edge += 1
-            if large == small:
-                continue
-            if sizes[large] < sizes[small]:
-                large, small = small, large
-            roots[small] = tree.parents[small] = large
-            tree.attached_at[small] = level
-            sizes[large] += sizes[small]
+        for slab in range(len(starts)):
+            for edge in range(starts[slab, level], ends[slab, level]):
+                large, small = find_tree(roots, as_index(edges[0, edge])), find_tree(roots, as_index(edges[1, edge]))
+                if large == small:
+                    continue
+                if sizes[large] < sizes[small]:
+                    large, small = small, large
+                roots[small] = tree.parents[small] = large
+                tree.attached_at[small] = level
+                sizes[large] += sizes[small]

@@ -58,14 +58,14 @@ class ThresholdSweep:
         """Sizes of the segments at every level, and from which level on each reaches `min_size_vox` voxels."""
         return trace_sizes(self.basins, self.strongest, self.tree, min_size_vox=min_size_vox)
 
-    def point_history(self, *, min_size_vox: int = 2) -> PointHistory:
-        """How the points come into segments of at least `min_size_vox` voxels and how these merge, as the threshold falls.
+    def point_history(self, *, sizes: SizeHistory | None = None) -> PointHistory:
+        """How the points come into segments and how these merge, as the threshold falls.
 
-        Raises ValueError if the sweep was given no points.
+        sizes: with these, a segment counts once it has reached their minimal size. Raises ValueError if the sweep was given no
+        points.
         """
         basins, strongest = self._points()
-        reached_at = None if min_size_vox <= 2 else self.sizes(min_size_vox=min_size_vox).reached_at
-        return trace_points(basins, strongest, self.tree, reached_at)
+        return trace_points(basins, strongest, self.tree, None if sizes is None else sizes.reached_at)
 
     def level(self, threshold: float) -> int:
         """Raises ValueError for a threshold that the sweep does not hold."""

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from pipeline_lib.artefacts import read_json, write_json, write_text
+from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.scoring import GroundTruth
-from pipeline_lib.geometry import nm_to_vox_floor
-from pipeline_lib.metrics import SkeletonError, SkeletonScores, worst_errors
+from pipeline_lib.evaluation.tables import errors_table, objects_table, read_skeletons, skeletons_table
+from pipeline_lib.metrics import SkeletonError, SkeletonScores, compare_skeleton_scores, score_skeletons, worst_errors
 from pipeline_lib.settings.stages import EvaluateStage
 from pipeline_lib.volumes import Volume, open_array
 
 
-def evaluate_volume(settings: EvaluateStage, segmentation: Path, volume: Volume, folder: Path) -> None:
-    """Write `errors.csv`, `skeletons.csv` and, last, `metrics.json`. The volume is held in memory."""
+def evaluate_volume(
+    settings: EvaluateStage, segmentation: Path, volume: Volume, folder: Path, *, against: Path | None = None
+) -> None:
+    """Write `errors.csv`, `skeletons.csv`, `objects.csv` and, last, `metrics.json`; the volume is read block by block.
+
+    against: the folder of another evaluation of this volume, to compare with.
+    """
     complete = read_json(segmentation / "complete.json")
-    labels = np.asarray(open_array(segmentation / "segmentation.zarr" / "0")[:])
-    truth = GroundTruth.of(volume, settings.evaluation)
-    skeletons, voxels = truth.score_skeletons(labels), truth.score_voxels(labels)
+    labels = open_array(segmentation / "segmentation.zarr" / "0")
+    if labels.shape != volume.shape_vox:
+        raise UserError(
+            f"{segmentation / 'segmentation.zarr'} has shape {labels.shape}, but volume {volume.name} {volume.shape_vox}; "
+            "give the segmentation of this volume"
+        )
+    truth = GroundTruth.of(volume, settings.evaluation, in_memory=False)
+    tolerance = settings.evaluation.merge_tolerance
+    skeletons: SkeletonScores | None = None
     errors: list[SkeletonError] = []
     if truth.skeletons is not None:
         nodes = truth.node_segments(labels)
-        tolerance = settings.evaluation.merge_tolerance
+        skeletons = score_skeletons(truth.skeletons, nodes, merge_tolerance=tolerance)
         errors = worst_errors(truth.skeletons, nodes, limit=settings.evaluation.worst_errors, merge_tolerance=tolerance)
-    write_text(folder / "errors.csv", _errors_table(errors, volume))
+    comparison = _compare(skeletons, against, volume) if against is not None else None
+    voxels = truth.score_voxels(labels)
+    write_text(folder / "errors.csv", errors_table(errors, volume))
     if skeletons is not None:
-        write_text(folder / "skeletons.csv", _skeletons_table(skeletons))
+        write_text(folder / "skeletons.csv", skeletons_table(skeletons))
+    if voxels is not None:
+        write_text(folder / "objects.csv", objects_table(voxels))
     metrics = {
         "schema": 1,
         "volume": volume.name,
@@ -40,36 +52,26 @@ def evaluate_volume(settings: EvaluateStage, segmentation: Path, volume: Volume,
         "n_segments": complete["n_segments"],
         "skeletons": skeletons.to_json() if skeletons is not None else None,
         "voxels": voxels.to_json() if voxels is not None else None,
+        "comparison": comparison,
     }
     write_json(folder / "metrics.json", metrics)
     if skeletons is not None:
-        print(f"{volume.name}: NERL {skeletons.nerl:.3f} at merge tolerance {settings.evaluation.merge_tolerance}")
+        print(f"{volume.name}: NERL {skeletons.nerl:.3f} at merge tolerance {tolerance}")
     if voxels is not None:
         print(f"{volume.name}: voxel VOI {voxels.voi_split:.3f} split + {voxels.voi_merge:.3f} merge")
+    if comparison is not None:
+        print(f"{volume.name} against {comparison['against']}: {comparison['verdict']}")
 
 
-def _errors_table(errors: list[SkeletonError], volume: Volume) -> str:
-    header = ["kind", "loss_nm", "z_nm", "y_nm", "x_nm", "z_vox", "y_vox", "x_vox", "segments", "skeletons"]
-    rows = []
-    for error in errors:
-        vox = nm_to_vox_floor(np.array([error.position_nm]), volume.voxel_size_nm)[0].tolist()
-        place = [*(f"{p:.1f}" for p in error.position_nm), *vox]
-        ids = [" ".join(map(str, error.segment_ids)), " ".join(map(str, error.skeleton_ids))]
-        rows.append([error.kind, f"{error.loss_nm:.1f}", *place, *ids])
-    return _csv([header, *rows])
-
-
-def _skeletons_table(scores: SkeletonScores) -> str:
-    header = ["skeleton", "length_nm", "erl_nm", "n_splits", "merged"]
-    columns = (scores.skeleton_ids, scores.skeleton_length_nm, scores.skeleton_erl_nm, scores.skeleton_n_splits)
-    rows = [
-        [int(i), f"{length:.1f}", f"{erl:.1f}", int(splits), int(merged)]
-        for i, length, erl, splits, merged in zip(*columns, scores.skeleton_is_merged, strict=True)
-    ]
-    return _csv([header, *rows])
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) -> dict[str, Any]:
+    """As under "comparison" in metrics.json."""
+    other = read_json(against / "metrics.json")
+    if other["volume"] != volume.name:
+        raise UserError(f"cannot compare volume {volume.name} with {against}, an evaluation of volume {other['volume']}")
+    if skeletons is None or other["skeletons"] is None:
+        which = f"volume {volume.name}" if skeletons is None else against
+        raise UserError(
+            f"cannot compare with {against}: {which} is not scored against skeletons; see evaluation.skeleton_metrics"
+        )
+    table = read_skeletons(against / "skeletons.csv", merge_tolerance=float(other["skeletons"]["merge_tolerance"]))
+    return {"against": other["segmentation_id"], **compare_skeleton_scores(skeletons, table).to_json()}

@@ -2,63 +2,129 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics.contingency import tabulate
+from pipeline_lib.metrics.contingency import Contingency, tabulate
+from pipeline_lib.metrics.scored_voxels import ScoredVoxels
 
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Voxel scores over all voxels whose true id is not 0; predicted 0 counts as one more segment.
+    """Voxel scores over the voxels that `rule` admits; predicted 0 counts as one more segment.
 
     voi_split, voi_merge: H(segmentation | truth), H(truth | segmentation) in bits; 0 is perfect.
     precision: of the pairs of voxels in one segment, the fraction in one object. recall: of the pairs in one object, the
     fraction in one segment. adapted_rand_error: 1 - harmonic mean of the two (Arganda-Carreras et al. 2015,
     doi:10.3389/fnana.2015.00142). n_voxels: how many were scored.
+
+    Of each of O true objects, 0 not among them: object_ids, rising; object_size_vox, its scored voxels;
+    object_completeness, the largest share of them in one segment other than 0; object_best_segment, that segment, 0 where there
+    is none; object_n_segments, how many segments other than 0 it meets.
+    Of each of P segments with scored voxels, 0 not among them: segment_ids, rising; segment_size_vox, its scored voxels;
+    segment_purity, the largest share of them in one object other than 0.
+    completeness, purity: their means weighted by size; 0 without any object or segment.
     """
 
+    rule: ScoredVoxels
     voi_split: float
     voi_merge: float
     voi_sum: float
     adapted_rand_error: float
     precision: float
     recall: float
+    completeness: float
+    purity: float
     n_voxels: int
+    object_ids: np.ndarray
+    object_size_vox: np.ndarray
+    object_completeness: np.ndarray
+    object_best_segment: np.ndarray
+    object_n_segments: np.ndarray
+    segment_ids: np.ndarray
+    segment_size_vox: np.ndarray
+    segment_purity: np.ndarray
 
-    def to_json(self) -> dict[str, float | int]:
-        """Plain numbers, as under "voxels" in metrics.json."""
-        return asdict(self)
+    @classmethod
+    def from_table(cls, table: Contingency, rule: ScoredVoxels) -> LabelScores:
+        """From the table of all voxels that `rule` admits, such as the joined tables of blocks; UserError for none."""
+        n_voxels = int(table.counts.sum())
+        if not n_voxels:
+            why = "is masked" if rule.voxels == "all" else "is 0 or masked"
+            near = f" or within {rule.boundary_tolerance_nm:g} nm of a boundary" if rule.boundary_tolerance_nm else ""
+            raise UserError(f"no voxel to score: every true label {why}{near}; check the labels and the mask of this volume")
+        split, merge = table.variation_of_information()
+        # A voxel is no pair with itself.
+        both, same_truth, same_segment = (pairs - n_voxels for pairs in table.pair_counts())
+        shared = table.counts * ((table.truth_ids != 0)[table.truth_index] & (table.predicted_ids != 0)[table.predicted_index])
+        objects, segments = table.truth_ids != 0, table.predicted_ids != 0
+        object_size, segment_size = table.truth_counts[objects], table.predicted_counts[segments]
+        in_best_segment, best = _largest(shared, table.truth_index, table.predicted_index, len(table.truth_ids))
+        in_best_object, _ = _largest(shared, table.predicted_index, table.truth_index, len(table.predicted_ids))
+        best_segment = np.where(in_best_segment > 0, table.predicted_ids[best], table.predicted_ids.dtype.type(0))
+        return cls(
+            rule=rule,
+            voi_split=split,
+            voi_merge=merge,
+            voi_sum=split + merge,
+            adapted_rand_error=1 - _ratio(2 * both, same_truth + same_segment),
+            precision=_ratio(both, same_segment),
+            recall=_ratio(both, same_truth),
+            completeness=float(in_best_segment[objects].sum() / max(object_size.sum(), 1)),
+            purity=float(in_best_object[segments].sum() / max(segment_size.sum(), 1)),
+            n_voxels=n_voxels,
+            object_ids=table.truth_ids[objects],
+            object_size_vox=object_size.astype(np.int64),
+            object_completeness=in_best_segment[objects] / object_size,
+            object_best_segment=best_segment[objects],
+            object_n_segments=np.bincount(table.truth_index[shared > 0], minlength=len(table.truth_ids))[objects],
+            segment_ids=table.predicted_ids[segments],
+            segment_size_vox=segment_size.astype(np.int64),
+            segment_purity=in_best_object[segments] / segment_size,
+        )
+
+    def to_json(self) -> dict[str, float | int | str]:
+        """Plain numbers and the rule, as under "voxels" in metrics.json."""
+        names = ("voi_split", "voi_merge", "voi_sum", "adapted_rand_error", "precision", "recall", "completeness", "purity")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "n_voxels": self.n_voxels,
+            "n_objects": len(self.object_ids),
+            "voxels": self.rule.voxels,
+            "boundary_tolerance_nm": self.rule.boundary_tolerance_nm,
+        }
 
 
-def score_labels(truth: np.ndarray, segmentation: np.ndarray, *, valid: np.ndarray | None = None) -> LabelScores:
-    """Scores of `segmentation` against `truth`, both (z, y, x) integer ids.
+def score_labels(
+    truth: np.ndarray,
+    segmentation: np.ndarray,
+    *,
+    valid: np.ndarray | None = None,
+    voxels: Literal["foreground", "all"] = "foreground",
+    boundary_tolerance_nm: float = 0.0,
+    voxel_size_nm: Sequence[float] | None = None,
+) -> LabelScores:
+    """Scores of `segmentation` against `truth`, both (z, y, x) integer ids, over voxels inside `valid` ((z, y, x) bool).
 
-    Voxels with true id 0 are left out, and those outside `valid` ((z, y, x) bool).
-    Raises ValueError for shapes that differ, UserError where no voxel is left to score.
+    The other options are those of ScoredVoxels. Raises ValueError for shapes that differ, UserError where no voxel is left.
     """
+    rule = ScoredVoxels(voxels, boundary_tolerance_nm, voxel_size_nm)
     for name, array in (("segmentation", segmentation), ("valid", valid)):
         if array is not None and array.shape != truth.shape:
             raise ValueError(f"truth has shape {truth.shape} but {name} {array.shape}")
-    scored = truth != 0 if valid is None else (truth != 0) & valid
-    if not scored.any():
-        raise UserError("no voxel to score: every true label is 0 or masked; check the labels and the mask of this volume")
-    table = tabulate(truth[scored], segmentation[scored])
-    split, merge = table.variation_of_information()
-    n_voxels = int(table.counts.sum())
-    # A voxel is no pair with itself.
-    both, same_truth, same_segment = (pairs - n_voxels for pairs in table.pair_counts())
-    return LabelScores(
-        voi_split=split,
-        voi_merge=merge,
-        voi_sum=split + merge,
-        adapted_rand_error=1 - _ratio(2 * both, same_truth + same_segment),
-        precision=_ratio(both, same_segment),
-        recall=_ratio(both, same_truth),
-        n_voxels=n_voxels,
-    )
+    return LabelScores.from_table(tabulate(truth, segmentation, where=rule.of(truth, valid)), rule)
+
+
+def _largest(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row the largest count of a cell, and its column, the lowest of equal ones; 0 for a row without cells."""
+    largest, column = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
+    rising = np.lexsort((-columns, counts))
+    largest[rows[rising]], column[rows[rising]] = counts[rising], columns[rising]
+    return largest, column
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.metrics.bootstrap import bootstrap_intervals
 from pipeline_lib.metrics.contingency import Contingency, tabulate_elements
 from pipeline_lib.skeletons import Skeletons
 
@@ -31,8 +32,9 @@ class SkeletonScores:
     n_non0_mergers without it. n_nodes, background_fraction: nodes, and the part of them in background.
 
     Of each skeleton, in the order of skeleton_ids (S,): skeleton_length_nm; skeleton_erl_nm, its own expected run length, so
-    that erl_nm is their mean weighted by length; skeleton_n_splits; skeleton_is_merged, by a segment other than background.
-    mergers: (n_mergers, 2) the memberships: segment id, skeleton id.
+    that erl_nm is their mean weighted by length; skeleton_n_nodes; skeleton_voi_split and skeleton_voi_merge, so that voi_split
+    and voi_merge are their means weighted by nodes; skeleton_n_splits; skeleton_is_merged, by a segment other than background.
+    mergers: (n_mergers, 2) uint64, the memberships: segment id, skeleton id.
     """
 
     nerl: float
@@ -53,29 +55,32 @@ class SkeletonScores:
     skeleton_ids: np.ndarray
     skeleton_length_nm: np.ndarray
     skeleton_erl_nm: np.ndarray
+    skeleton_n_nodes: np.ndarray
+    skeleton_voi_split: np.ndarray
+    skeleton_voi_merge: np.ndarray
     skeleton_n_splits: np.ndarray
     skeleton_is_merged: np.ndarray
     mergers: np.ndarray
 
-    def nerl_ci95(self, *, n_resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """95 % interval of the NERL: percentiles over skeletons drawn with replacement, each with the errors it has now."""
-        draws = np.random.default_rng(seed).integers(self.n_skeletons, size=(n_resamples, self.n_skeletons))
-        found = (self.skeleton_length_nm * self.skeleton_erl_nm)[draws].sum(axis=1)
-        perfect = np.square(self.skeleton_length_nm)[draws].sum(axis=1)
-        low, high = np.percentile(found[perfect > 0] / perfect[perfect > 0], [2.5, 97.5])
-        return float(low), float(high)
+    @property
+    def voi_sum(self) -> float:
+        return self.voi_split + self.voi_merge
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, as under "skeletons" in metrics.json; an infinite tolerance is written "inf"."""
+        """Plain numbers, as under "skeletons" in metrics.json; an infinite tolerance is written "inf".
+
+        With the intervals of `bootstrap_intervals`, each null where there is none.
+        """
+        ci95 = {f"{name}_ci95": list(ends) if ends else None for name, ends in asdict(bootstrap_intervals(self)).items()}
         return {
             "nerl": self.nerl,
-            "nerl_ci95": list(self.nerl_ci95()),
             "merge_tolerance": "inf" if math.isinf(self.merge_tolerance) else self.merge_tolerance,
             "nerl_by_tolerance": dict(self.nerl_by_tolerance),
             "erl_nm": self.erl_nm,
             "max_erl_nm": self.max_erl_nm,
             "voi_split": self.voi_split,
             "voi_merge": self.voi_merge,
+            "voi_sum": self.voi_sum,
             "rand_split": self.rand_split,
             "rand_merge": self.rand_merge,
             "n_splits": self.n_splits,
@@ -84,6 +89,7 @@ class SkeletonScores:
             "n_skeletons": self.n_skeletons,
             "n_nodes": self.n_nodes,
             "background_fraction": self.background_fraction,
+            **ci95,
         }
 
 
@@ -96,7 +102,12 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
 
     node_segments: (N,) segment id of each node, 0 = background. merge_tolerance: before it is decided which segments merge,
     every pair of a skeleton and a segment that share at most so many nodes is set aside; an edge inside a merging segment is
-    then merged only if its skeleton keeps a pair with some merging segment. An edge belongs to the skeleton of its first node.
+    then merged only if its skeleton keeps a pair with some merging segment.
+
+    A node without edges adds no length, but counts in VOI and Rand and can make its segment merge; a skeleton without edges has
+    the expected run length 0 and no weight in the mean. An edge between two skeletons belongs to that of its first node: there
+    its length counts, and the split or the run inside one segment. An edge with an end in skeleton 0 counts nowhere.
+
     ERL: Januszewski et al. 2018 (doi:10.1038/s41592-018-0049-4); rules of funlib.evaluate and, for the tolerance, of BANIS.
     Raises ValueError for a wrong number of segments or a negative tolerance, UserError where the skeletons have no length.
     """
@@ -104,16 +115,15 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
         raise ValueError(f"merge_tolerance must be >= 0, got {merge_tolerance}")
     runs = measure_runs(skeletons, node_segments)
     table, length_nm = runs.table, runs.skeleton_length_nm
+    n_skeletons, skeleton_n_nodes = len(table.truth_ids), table.truth_counts.astype(np.int64)
     max_erl_nm = float(np.sum(length_nm**2) / length_nm.sum())
-    nerl_by_tolerance = {}
-    for tolerance in REPORTED_TOLERANCES:
-        erl_nm = float(np.sum(length_nm * runs.skeleton_erl_nm(tolerance)) / length_nm.sum())
-        nerl_by_tolerance[tolerance_key(tolerance)] = erl_nm / max_erl_nm
     skeleton_erl_nm = runs.skeleton_erl_nm(merge_tolerance)
-    erl_nm = float(np.sum(length_nm * skeleton_erl_nm) / length_nm.sum())
+    erl_nm = runs.erl_nm(merge_tolerance)
     merging = runs.merging_pairs(merge_tolerance)
-    mergers = np.stack([table.predicted_ids[table.predicted_index], table.truth_ids[table.truth_index]], axis=1)[merging]
+    non0_merging = merging & ~runs.in_background
+    pairs = table.predicted_ids[table.predicted_index], table.truth_ids[table.truth_index]
     voi_split, voi_merge = table.variation_of_information()
+    skeleton_voi = [np.bincount(table.truth_index, bits, n_skeletons) / skeleton_n_nodes for bits in table.cell_entropies()]
     both, same_skeleton, same_segment = table.pair_counts()
     n_nodes = int(table.counts.sum())
     return SkeletonScores(
@@ -121,23 +131,26 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
         erl_nm=erl_nm,
         max_erl_nm=max_erl_nm,
         merge_tolerance=merge_tolerance,
-        nerl_by_tolerance=nerl_by_tolerance,
+        nerl_by_tolerance={tolerance_key(t): runs.erl_nm(t) / max_erl_nm for t in REPORTED_TOLERANCES},
         voi_split=voi_split,
         voi_merge=voi_merge,
         rand_split=both / same_skeleton,
         rand_merge=both / same_segment,
         n_splits=len(runs.split_edges),
-        n_mergers=len(mergers),
-        n_non0_mergers=int(np.count_nonzero(mergers[:, 0])),
-        n_skeletons=len(table.truth_ids),
+        n_mergers=int(np.count_nonzero(merging)),
+        n_non0_mergers=int(np.count_nonzero(non0_merging)),
+        n_skeletons=n_skeletons,
         n_nodes=n_nodes,
         background_fraction=float(table.counts[runs.in_background].sum() / n_nodes),
         skeleton_ids=table.truth_ids,
         skeleton_length_nm=length_nm,
         skeleton_erl_nm=skeleton_erl_nm,
-        skeleton_n_splits=np.bincount(runs.split_skeletons, minlength=len(table.truth_ids)),
-        skeleton_is_merged=np.isin(table.truth_ids, mergers[mergers[:, 0] != 0, 1]),
-        mergers=mergers,
+        skeleton_n_nodes=skeleton_n_nodes,
+        skeleton_voi_split=skeleton_voi[0],
+        skeleton_voi_merge=skeleton_voi[1],
+        skeleton_n_splits=np.bincount(runs.split_skeletons, minlength=n_skeletons),
+        skeleton_is_merged=np.bincount(table.truth_index[non0_merging], minlength=n_skeletons) > 0,
+        mergers=np.stack([ids[merging].astype(np.uint64) for ids in pairs], axis=1),
     )
 
 
@@ -146,8 +159,9 @@ class Runs:
     """Every pair of a skeleton and a segment that share nodes, with the skeleton's run length inside the segment.
 
     table: the K pairs and their numbers of nodes. node_cells: (N,) the pair of each node, -1 for one of skeleton 0.
-    length_nm: (K,) summed length of the edges with both ends in the pair; 0 in background. skeleton_length_nm: (S,) of all edges. split_edges: (n_splits,) their indices in Skeletons.edges;
-    split_skeletons: (n_splits,) place in table.truth_ids of the skeleton of each.
+    length_nm: (K,) summed length of the edges with both ends in the pair; 0 in background. skeleton_length_nm: (S,) of all.
+    split_edges: (n_splits,) their indices in Skeletons.edges; split_skeletons: (n_splits,) place in table.truth_ids of the
+    skeleton of each.
     """
 
     table: Contingency
@@ -167,6 +181,11 @@ class Runs:
         kept = self.table.counts > tolerance
         n_skeletons = np.bincount(self.table.predicted_index[kept], minlength=len(self.table.predicted_ids))
         return np.asarray(kept & (n_skeletons > 1)[self.table.predicted_index])
+
+    def erl_nm(self, tolerance: float) -> float:
+        """Mean of skeleton_erl_nm, weighted by length."""
+        length_nm = self.skeleton_length_nm
+        return float(np.sum(length_nm * self.skeleton_erl_nm(tolerance)) / length_nm.sum())
 
     def skeleton_erl_nm(self, tolerance: float) -> np.ndarray:
         """(S,) expected run length of each skeleton by itself; 0 for one without length."""
@@ -225,13 +244,15 @@ def _measure_edges(
     split = np.zeros(len(edges), np.bool_)
     n_used = 0
     for edge in range(len(edges)):
-        a, b = edges[edge]
+        a, b = edges[edge, 0], edges[edge, 1]
         cell, other = node_cells[a], node_cells[b]
         if cell < 0 or other < 0:
             continue
         n_used += 1
-        z, y, x = positions_nm[a] - positions_nm[b]
-        edge_length_nm = np.sqrt(z * z + y * y + x * x)
+        square_nm2 = 0.0
+        for axis in range(3):
+            square_nm2 += (positions_nm[a, axis] - positions_nm[b, axis]) ** 2
+        edge_length_nm = np.sqrt(square_nm2)
         skeleton_length_nm[skeletons[cell]] += edge_length_nm
         if segments[cell] == background or segments[other] == background:
             continue

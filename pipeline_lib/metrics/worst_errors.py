@@ -38,14 +38,11 @@ def worst_errors(
     Background is no segment here: neither a merger, nor a split where a skeleton passes through it.
     """
     runs = measure_runs(skeletons, node_segments)
-    splits = _splits(skeletons, np.asarray(node_segments), runs)
-    mergers = _mergers(skeletons, np.asarray(node_segments), runs, merge_tolerance, limit)
-    return sorted(mergers + splits, key=lambda error: -error.loss_nm)[:limit]
+    errors = _mergers(skeletons, runs, merge_tolerance, limit) + _splits(skeletons, runs, limit)
+    return sorted(errors, key=lambda error: -error.loss_nm)[:limit]
 
 
-def _mergers(
-    skeletons: Skeletons, node_segments: np.ndarray, runs: Runs, merge_tolerance: float, limit: int
-) -> list[SkeletonError]:
+def _mergers(skeletons: Skeletons, runs: Runs, merge_tolerance: float, limit: int) -> list[SkeletonError]:
     table = runs.table
     merging = np.flatnonzero(runs.merging_pairs(merge_tolerance) & ~runs.in_background)
     squares = np.bincount(table.predicted_index[merging], runs.length_nm[merging] ** 2, len(table.predicted_ids))
@@ -55,35 +52,44 @@ def _mergers(
     for segment in segments[np.argsort(-loss_nm[segments], kind="stable")[:limit]]:
         members = merging[table.predicted_index[merging] == segment]
         members = members[np.lexsort((-table.counts[members], -runs.length_nm[members]))]
-        ids = table.truth_ids[table.truth_index[members]]
-        segment_id = table.predicted_ids[segment]
-        largest, second = (
-            skeletons.node_positions_nm[(node_segments == segment_id) & (skeletons.node_skeleton_ids == i)] for i in ids[:2]
-        )
+        largest, second = (skeletons.node_positions_nm[runs.node_cells == cell] for cell in members[:2])
         nearest = int(np.argmin(cKDTree(largest).query(second)[0]))
-        position_nm, loss = _as_position(second[nearest]), float(loss_nm[segment])
-        errors.append(SkeletonError("merger", (int(segment_id),), tuple(ids.tolist()), position_nm, loss))
+        skeleton_ids = tuple(table.truth_ids[table.truth_index[members]].tolist())
+        segment_ids, loss = (int(table.predicted_ids[segment]),), float(loss_nm[segment])
+        errors.append(SkeletonError("merger", segment_ids, skeleton_ids, _as_position(second[nearest]), loss))
     return errors
 
 
-def _splits(skeletons: Skeletons, node_segments: np.ndarray, runs: Runs) -> list[SkeletonError]:
-    table, n_segments = runs.table, len(runs.table.predicted_ids)
-    ends = skeletons.edges[runs.split_edges]
-    low, high = np.sort(np.searchsorted(table.predicted_ids, node_segments[ends]), axis=1).T
-    # One error for each pair of segments along a skeleton, however often they alternate.
-    keys = np.stack([runs.split_skeletons, low, high], axis=1)
-    keys, first = np.unique(keys, axis=0, return_index=True)
-    length_by_cell = dict(zip((table.truth_index * n_segments + table.predicted_index).tolist(), runs.length_nm, strict=True))
+def _splits(skeletons: Skeletons, runs: Runs, limit: int) -> list[SkeletonError]:
+    table = runs.table
+    ends = np.sort(table.predicted_index[runs.node_cells[skeletons.edges[runs.split_edges]]], axis=1)
+    # One error for each pair of segments along a skeleton, however often they alternate; the sort keeps the order of edges.
+    keys = np.column_stack([runs.split_skeletons, ends])
+    order = np.lexsort(keys.T[::-1])
+    keys = keys[order]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    keys, edges = keys[is_first], runs.split_edges[order[is_first]]
+    low_nm, high_nm = (_length_inside(runs, keys[:, 0], segments) for segments in keys[:, 1:].T)
+    loss_nm = 2 * low_nm * high_nm / runs.skeleton_length_nm.sum()
     errors = []
-    for (skeleton, low_index, high_index), edge in zip(keys.tolist(), runs.split_edges[first], strict=True):
-        # 0 where an edge between two skeletons leads into a segment that its own skeleton does not reach
-        low_nm, high_nm = (length_by_cell.get(skeleton * n_segments + i, 0.0) for i in (low_index, high_index))
-        segment_ids = tuple(table.predicted_ids[[low_index, high_index]].tolist())
-        loss_nm = float(2 * low_nm * high_nm / runs.skeleton_length_nm.sum())
-        position_nm = skeletons.node_positions_nm[skeletons.edges[edge]].mean(axis=0)
-        skeleton_ids = (int(table.truth_ids[skeleton]),)
-        errors.append(SkeletonError("split", segment_ids, skeleton_ids, _as_position(position_nm), loss_nm))
+    for i in np.argsort(-loss_nm, kind="stable")[:limit]:
+        skeleton_ids = (int(table.truth_ids[keys[i, 0]]),)
+        segment_ids = tuple(table.predicted_ids[keys[i, 1:]].tolist())
+        position_nm = skeletons.node_positions_nm[skeletons.edges[edges[i]]].mean(axis=0)
+        errors.append(SkeletonError("split", segment_ids, skeleton_ids, _as_position(position_nm), float(loss_nm[i])))
     return errors
+
+
+def _length_inside(runs: Runs, skeletons: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """The run length of pairs of a skeleton and a segment, given as places in the table.
+
+    0 where they share no node, as where an edge between two skeletons leads into a segment that its own does not reach.
+    """
+    table, n_segments = runs.table, len(runs.table.predicted_ids)
+    cells, wanted = table.truth_index * n_segments + table.predicted_index, skeletons * n_segments + segments
+    place = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+    return np.where(cells[place] == wanted, runs.length_nm[place], 0.0)
 
 
 def _as_position(position_nm: np.ndarray) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from pipeline_lib.report.html import Html, caption, chart, element, section, tab
 from pipeline_lib.report.threshold_charts import Curve
 from pipeline_lib.report.units import decimal
 
+_MOST_NAMED = 8
 _WITHOUT_MERGER = "_without_merger"
 _MARKS_NOTE = "Markers: the thresholds that were tried, of which one was chosen."
 _LEVELS_NOTE = """Thin lines: the scores at every level that the stored affinities can have."""
@@ -52,7 +53,8 @@ def flatness_sentence(choice: dict[str, Any]) -> str:
     others = [f"{t:g}" for t in flatness["indistinguishable"] if t != choice["threshold"]]
     if not others:
         return f"{told} A paired bootstrap over the val skeletons tells every other threshold from the best (95 %)."
-    return f"{told} A paired bootstrap over the val skeletons cannot tell {', '.join(others)} from the best (95 %)."
+    named = ", ".join(others) if len(others) <= _MOST_NAMED else f"{len(others)} others, {others[0]} to {others[-1]},"
+    return f"{told} A paired bootstrap over the val skeletons cannot tell {named} from the best (95 %)."
 
 
 def _best_row(name: str, best: dict[str, float], chosen_by: str) -> list[object]:

@@ -75,6 +75,11 @@ class Project(Settings):
         off = scores.voxel_metrics is False if by == "voi_voxels" else scores.skeleton_metrics is False
         if self.segmentation.threshold is None and off:
             raise ValueError(f"sweep.choose_by is {by}, but evaluation switches that metric off")
+        if self.sweep.thresholds == "all" and not self.segmentation.only_components:
+            raise ValueError(
+                "sweep.thresholds: all is exact for components and a size filter only: give a list, or leave out "
+                "segmentation.grow_vox, flood and dust: give"
+            )
         return self
 
     @model_validator(mode="after")

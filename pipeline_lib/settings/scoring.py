@@ -40,7 +40,10 @@ class SegmentationSettings(Settings):
     threshold: Annotated[float, setting(ge=0, lt=1)] | None = setting(
         None, "Affinity threshold; default: chosen on the val volumes."
     )
-    min_size_vox: int = setting(0, "Smaller segments become background.", ge=0)
+    min_size_vox: int = setting(0, "Smaller segments are dust.", ge=0)
+    dust: Literal["drop", "give"] = setting(
+        "drop", "Dust becomes background, or part of the neighbour that it has the strongest contact with."
+    )
     grow_vox: int = setting(0, "Segments then grow into background by so many steps, which gives eroded borders back.", ge=0)
     flood: bool = setting(False, "Segments instead flood all background, where affinities are highest first; for dense tissue.")
 
@@ -53,16 +56,24 @@ class SegmentationSettings(Settings):
     @property
     def after_labelling(self) -> dict[str, Any]:
         """Size filter and filling, as the options of `components.segment_affinities`."""
-        return {"min_size_vox": self.min_size_vox, "grow_vox": self.grow_vox, "flood": self.flood}
+        return {"min_size_vox": self.min_size_vox, "dust": self.dust, "grow_vox": self.grow_vox, "flood": self.flood}
+
+    @property
+    def only_components(self) -> bool:
+        """Whether segments are components as they are, but for those dropped: then a sweep can score all levels at once."""
+        gives = self.dust == "give" and self.min_size_vox > 2
+        return not (gives or self.grow_vox or self.flood)
 
 
 class SweepSettings(Settings):
     """The thresholds that are tried on the val volumes, and by what one is chosen."""
 
-    thresholds: tuple[Annotated[float, setting(ge=0, lt=1)], ...] = setting(
+    thresholds: Annotated[tuple[Annotated[float, setting(ge=0, lt=1)], ...], setting(min_length=1)] | Literal["all"] = setting(
         (0.4502, 0.5, 0.5498, 0.5987, 0.6457, 0.69, 0.7311, 0.7685, 0.8022, 0.832, 0.8581, 0.8808, 0.9002),
-        "Affinity thresholds to try.",
-        min_length=1,
+        "Affinity thresholds to try; all: every n / 255 from `lowest` up, against skeletons only.",
+    )
+    lowest: float = setting(
+        0.25, "Down to this threshold, the scores at skeleton nodes are computed at every n / 255.", ge=0, lt=1
     )
     choose_by: Literal["nerl", "voi_skeletons", "voi_voxels"] = setting(
         "nerl", "Best is the highest NERL, or the lowest sum of VOI split and merge at skeleton nodes or in voxels."
@@ -70,7 +81,10 @@ class SweepSettings(Settings):
 
     @model_validator(mode="after")
     def _rising(self) -> SweepSettings:
-        if list(self.thresholds) != sorted(set(self.thresholds)):
+        if self.thresholds == "all":
+            if self.choose_by == "voi_voxels":
+                raise ValueError("thresholds: all is scored against skeletons, so choose_by cannot be voi_voxels")
+        elif list(self.thresholds) != sorted(set(self.thresholds)):
             raise ValueError("thresholds must rise")
         return self
 
@@ -83,4 +97,10 @@ class EvaluationSettings(Settings):
         None, "NERL and VOI at skeleton nodes; default: wherever there are skeletons or labels."
     )
     voxel_metrics: bool | None = setting(None, "VOI and Rand error in voxels; default: wherever there are labels.")
+    voxels: Literal["foreground", "all"] = setting(
+        "foreground", "Voxels to score: those with a true label, or all, true background being one more object."
+    )
+    boundary_tolerance_nm: float = setting(
+        0.0, "Voxels at most so far from a boundary between true labels are not scored; 0: none is left out.", ge=0
+    )
     worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)

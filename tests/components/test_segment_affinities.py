@@ -2,6 +2,7 @@ import numpy as np
 
 from pipeline_lib.components import (
     flood_segments,
+    give_small_segments,
     grow_segments,
     label_components,
     remove_small_segments,
@@ -17,4 +18,7 @@ def test_the_steps_follow_each_other_in_order():
     assert 0 < large.max() < labels.max()
     assert np.array_equal(segment_affinities(affinities, 0.7, min_size_vox=4), large)
     assert np.array_equal(segment_affinities(affinities, 0.7, min_size_vox=4, grow_vox=1), grow_segments(large, 1))
+    given = give_small_segments(labels, affinities, 4)
+    assert not np.array_equal(given, large)
+    assert np.array_equal(segment_affinities(affinities, 0.7, min_size_vox=4, dust="give"), given)
     assert np.array_equal(segment_affinities(affinities, 0.7, min_size_vox=4, flood=True), flood_segments(large, affinities))

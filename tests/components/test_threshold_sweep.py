@@ -94,7 +94,8 @@ def test_history_of_points(min_size_vox):
     affinities = random_affinities(np.uint8, seed=14)
     rng = np.random.default_rng(15)
     points_vox, pairs = rng.integers(0, SHAPE_VOX, (60, 3)), rng.integers(0, 60, (200, 2))
-    history = sweep_thresholds(affinities, points_vox=points_vox).point_history(min_size_vox=min_size_vox)
+    sweep = sweep_thresholds(affinities, points_vox=points_vox)
+    history = sweep.point_history(sizes=sweep.sizes(min_size_vox=min_size_vox) if min_size_vox else None)
     joined_at = history.joined_at(pairs)
     for level in range(63, 255):
         expected = remove_small_segments(label_components(affinities, level / 255), max(min_size_vox, 2))[tuple(points_vox.T)]

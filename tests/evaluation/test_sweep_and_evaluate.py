@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipeline_lib.artefacts import read_json, write_json
@@ -14,21 +15,22 @@ from pipeline_lib.settings.stages import EvaluateStage, SweepStage
 from pipeline_lib.volumes import open_array
 
 
-def stage(**evaluation):
+def stage(thresholds=(0.3, 0.7, 0.95), *, method=None, **evaluation):
     return SweepStage(
-        segmentation=SegmentationSettings(),
-        sweep=SweepSettings(thresholds=(0.3, 0.7, 0.95)),
+        segmentation=SegmentationSettings(**(method or {})),
+        sweep=SweepSettings(thresholds=thresholds),
         evaluation=EvaluationSettings(**evaluation),
     )
 
 
-def swept(volume, prediction, folder, **evaluation):
-    sweep_volume(stage(**evaluation), prediction, volume, folder)
-    return read_json(folder / "curve.json")
+def swept(volume, prediction, folder, **options):
+    """The path of the curve and what it holds."""
+    sweep_volume(stage(**options), prediction, volume, folder)
+    return folder / "curve.json", read_json(folder / "curve.json")
 
 
 def test_the_curve_holds_what_each_threshold_would_score(volume, prediction, tmp_path):
-    curve = swept(volume, prediction, tmp_path / "sweep")
+    _, curve = swept(volume, prediction, tmp_path / "sweep")
     assert [p["threshold"] for p in curve["points"]] == [0.3, 0.7, 0.95]
     assert [p["n_segments"] for p in curve["points"]] == [1, 2, 0]
     assert [p["skeletons"]["nerl"] for p in curve["points"]] == [0, 1, 0]
@@ -38,9 +40,47 @@ def test_the_curve_holds_what_each_threshold_would_score(volume, prediction, tmp
     assert (nothing["voi_split"], nothing["voi_merge"]) == (0, 1)
 
 
+def test_every_level_is_told_as_the_thresholds_are(volume, prediction, tmp_path):
+    _, curve = swept(volume, prediction, tmp_path / "sweep")
+    levels = curve["levels"]
+    assert levels["threshold"] == pytest.approx(np.arange(254, 62, -1) / 255)
+    for point in curve["points"]:
+        i = 254 - int(np.floor(255 * point["threshold"] + 1e-9))
+        assert levels["n_segments"][i] == point["n_segments"]
+        assert levels["nerl_by_tolerance"]["5"][i] == pytest.approx(point["skeletons"]["nerl_by_tolerance"]["5"])
+        for name in ("nerl", "voi_split", "voi_merge", "n_splits", "n_mergers", "n_non0_mergers"):
+            assert levels[name][i] == pytest.approx(point["skeletons"][name])
+
+
+@pytest.mark.parametrize("method", [{"grow_vox": 1}, {"flood": True}, {"min_size_vox": 9, "dust": "give"}])
+def test_levels_are_left_out_where_segments_are_more_than_components(volume, prediction, tmp_path, method):
+    assert swept(volume, prediction, tmp_path / "sweep", method=method)[1]["levels"] is None
+
+
+@pytest.mark.parametrize("min_size_vox", [0, 3600])
+def test_all_levels_can_be_tried(volume, prediction, tmp_path, min_size_vox):
+    path, curve = swept(volume, prediction, tmp_path / "sweep", thresholds="all", method={"min_size_vox": min_size_vox})
+    assert [p["threshold"] for p in curve["points"]] == curve["levels"]["threshold"][::-1]
+    assert all(p["voxels"] is None for p in curve["points"])
+    choice = choose_threshold([path], by="nerl")
+    # Two neurons of 3456 voxels from the level of the border, 153, up to their own, 230; one of twice the size below.
+    assert (choice["threshold"], choice["value"]) == ((229 / 255, 1.0) if min_size_vox == 0 else (254 / 255, 0.0))
+    at_border = next(p for p in curve["points"] if p["threshold"] == 152 / 255)
+    assert (at_border["n_segments"], at_border["skeletons"]["n_non0_mergers"]) == (1, 2)
+    assert choice["flatness"]["from_threshold"] == pytest.approx(153 / 255 if min_size_vox == 0 else 63 / 255)
+
+
+def test_all_levels_need_skeletons(volume, prediction, tmp_path):
+    bare = replace(volume, skeletons_path=None)
+    message = r"sweep.thresholds: all scores components at the nodes of skeletons, but volume val has no skeletons"
+    with pytest.raises(UserError, match=message):
+        swept(bare, prediction, tmp_path / "sweep", thresholds="all")
+    assert not (tmp_path / "sweep" / "curve.json").exists()
+
+
 def test_choice_segmentation_and_scores_agree(volume, prediction, tmp_path):
-    curve = swept(volume, prediction, tmp_path / "sweep")
-    choice = choose_threshold([curve], by="nerl")
+    path, curve = swept(volume, prediction, tmp_path / "sweep")
+    choice = choose_threshold([path], by="nerl")
     assert (choice["threshold"], choice["value"], choice["warning"]) == (0.7, 1.0, None)
     write_json(tmp_path / "choice.json", choice)
     segmented = tmp_path / "segmentations" / "chosen" / "val-00000000"
@@ -80,11 +120,12 @@ def test_errors_are_listed_with_their_places(volume, prediction, tmp_path):
 
 
 def test_metrics_that_are_off_or_cannot_be_computed(volume, prediction, tmp_path):
-    curve = swept(volume, prediction, tmp_path / "a", skeleton_metrics=False)
+    path, curve = swept(volume, prediction, tmp_path / "a", skeleton_metrics=False)
     assert all(point["skeletons"] is None for point in curve["points"])
-    assert choose_threshold([curve], by="voi_voxels")["threshold"] == 0.7
+    choice = choose_threshold([path], by="voi_voxels")
+    assert (choice["threshold"], choice["flatness"]["indistinguishable"]) == (0.7, None)
     with pytest.raises(UserError, match=r"choose_by is nerl, but val volume val has no skeletons to score"):
-        choose_threshold([curve], by="nerl")
+        choose_threshold([path], by="nerl")
     bare = replace(volume, skeletons_path=None, labels_path=None)
     with pytest.raises(UserError, match="skeleton_metrics is on, but volume val has no skeletons"):
         swept(bare, prediction, tmp_path / "b", skeleton_metrics=True)
@@ -103,19 +144,63 @@ def point(threshold, nerl, mergers=0):
     return {"threshold": threshold, "n_segments": 1, "skeletons": skeletons, "voxels": None}
 
 
-def test_the_choice_is_the_best_mean_over_volumes():
-    one = {"volume": "a", "points": [point(0.3, 0.9, mergers=2), point(0.5, 0.6), point(0.7, 0.1)]}
-    two = {"volume": "b", "points": [point(0.3, 0.1), point(0.5, 0.6), point(0.7, 0.5)]}
+@pytest.fixture
+def curve_of(tmp_path):
+    """Writes a curve and what it keeps of skeletons: by default ten of equal length, each as good as the whole."""
+
+    def write(name, points, *, nerl_of_skeletons=None):
+        folder = tmp_path / name
+        write_json(folder / "curve.json", {"schema": 2, "volume": name, "points": points, "levels": None})
+        nerl = np.tile([[p["skeletons"]["nerl"]] for p in points], 10) if nerl_of_skeletons is None else nerl_of_skeletons
+        n = nerl.shape[1]
+        kept = {"length_nm": np.full(n, 100.0), "n_nodes": np.full(n, 7), "erl_nm": 100 * nerl, "voi_sum": 1 - nerl}
+        np.savez_compressed(folder / "skeletons.npz", **kept)
+        return folder / "curve.json"
+
+    return write
+
+
+def test_the_choice_is_the_best_mean_over_volumes(curve_of):
+    one = curve_of("a", [point(0.3, 0.9, mergers=2), point(0.5, 0.6), point(0.7, 0.1)])
+    two = curve_of("b", [point(0.3, 0.1), point(0.5, 0.6), point(0.7, 0.5)])
     choice = choose_threshold([one, two], by="nerl")
-    assert (choice["threshold"], choice["volumes"]) == (0.5, ["a", "b"])
+    assert (choice["threshold"], choice["volumes"], choice["warning"]) == (0.5, ["a", "b"], None)
     assert choice["value"] == pytest.approx(0.6)
     alone = choose_threshold([one], by="nerl")
     assert (alone["threshold"], alone["best_by"]["nerl_without_merger"]["threshold"]) == (0.3, 0.5)
+    assert (alone["best_by"]["voi_skeletons"]["value"], alone["best_by"]["voi_skeletons_without_merger"]["value"]) == (
+        pytest.approx(0.1),
+        pytest.approx(0.4),
+    )
     assert alone["warning"] == "the best threshold 0.3 is at the end of the range that was tried"
 
 
-def test_of_equal_thresholds_the_highest_is_taken():
-    assert (
-        choose_threshold([{"volume": "a", "points": [point(t, 0.5) for t in (0.3, 0.5, 0.7, 0.8)]}], by="nerl")["threshold"]
-        == 0.8
-    )
+def test_of_equal_thresholds_the_highest_is_taken(curve_of):
+    curve = curve_of("a", [point(t, 0.5) for t in (0.3, 0.5, 0.7, 0.8)])
+    assert choose_threshold([curve], by="nerl")["threshold"] == 0.8
+
+
+def test_flatness_is_the_range_next_to_the_choice_within_one_percent(curve_of):
+    nerls = {0.2: 0.899, 0.3: 0.5, 0.4: 0.892, 0.5: 0.9, 0.6: 0.895, 0.7: 0.890}
+    choice = choose_threshold([curve_of("a", [point(t, nerl) for t, nerl in nerls.items()])], by="nerl")
+    flatness = choice["flatness"]
+    assert (choice["threshold"], flatness["within"]) == (0.5, 0.01)
+    assert (flatness["from_threshold"], flatness["to_threshold"]) == (0.4, 0.6)
+
+
+@pytest.mark.parametrize("by", ["nerl", "voi_skeletons"])
+def test_what_skeletons_drawn_anew_cannot_tell_from_the_choice(curve_of, by):
+    """At 0.5 one skeleton of ten decides, at 0.6 all are a little worse, at 0.7 it is a matter of chance."""
+    nerl = np.full((4, 10), 0.8)
+    nerl[1, 0] = 0.6
+    nerl[2] = 0.79
+    nerl[3] += 0.1 * np.array([1, -1, 1, -1, 1, -1, 1, -1, 1, -1.5])
+    points = [point(t, float(row.mean())) for t, row in zip((0.4, 0.5, 0.6, 0.7), nerl, strict=True)]
+    choice = choose_threshold([curve_of("a", points, nerl_of_skeletons=nerl)], by=by)
+    assert choice["threshold"] == 0.4
+    assert choice["flatness"]["indistinguishable"] == [0.4, 0.5, 0.7]
+
+
+def test_a_single_skeleton_tells_nothing_apart(curve_of):
+    curve = curve_of("a", [point(0.4, 0.8), point(0.5, 0.1)], nerl_of_skeletons=np.array([[0.8], [0.1]]))
+    assert choose_threshold([curve], by="nerl")["flatness"]["indistinguishable"] is None

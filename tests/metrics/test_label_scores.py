@@ -1,11 +1,13 @@
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from skimage.metrics import adapted_rand_error, variation_of_information
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics import score_labels
+from pipeline_lib.metrics import LabelScores, ScoredVoxels, score_labels
+from pipeline_lib.metrics.contingency import joined, tabulate
 
 SHAPE_VOX = (6, 9, 10)
 
@@ -65,7 +67,84 @@ def test_single_voxels_have_no_pairs():
 def test_json_holds_plain_numbers():
     found = score_labels(*random_case(1)).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(found) == {"voi_split", "voi_merge", "voi_sum", "adapted_rand_error", "precision", "recall", "n_voxels"}
+    assert set(found) == {
+        *("voi_split", "voi_merge", "voi_sum", "adapted_rand_error", "precision", "recall", "completeness", "purity"),
+        *("n_voxels", "n_objects", "voxels", "boundary_tolerance_nm"),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("voxels", ["foreground", "all"])
+def test_objects_and_segments_match_brute_force(seed, voxels):
+    truth, segmentation = random_case(seed)
+    segmentation[truth == truth.max()] = 0  # an object that is lost
+    scores = score_labels(truth, segmentation, voxels=voxels)
+    scored = np.ones(SHAPE_VOX, bool) if voxels == "all" else truth != 0
+    t, s = truth[scored], segmentation[scored]
+    assert scores.object_ids.tolist() == np.unique(t[t != 0]).tolist()
+    for i, object_id in enumerate(scores.object_ids):
+        inside = s[t == object_id]
+        ids, counts = np.unique(inside[inside != 0], return_counts=True)
+        assert scores.object_size_vox[i] == len(inside)
+        assert scores.object_completeness[i] == (counts.max() / len(inside) if len(ids) else 0)
+        assert scores.object_best_segment[i] == (ids[counts.argmax()] if len(ids) else 0)
+        assert scores.object_n_segments[i] == len(ids)
+    assert scores.segment_ids.tolist() == np.unique(s[s != 0]).tolist()
+    for i, segment_id in enumerate(scores.segment_ids):
+        inside = t[s == segment_id]
+        counts = np.unique(inside[inside != 0], return_counts=True)[1]
+        assert scores.segment_size_vox[i] == len(inside)
+        assert scores.segment_purity[i] == counts.max(initial=0) / len(inside)
+    assert scores.completeness == pytest.approx(np.average(scores.object_completeness, weights=scores.object_size_vox))
+    assert scores.purity == pytest.approx(np.average(scores.segment_purity, weights=scores.segment_size_vox))
+    assert 0 in scores.object_completeness
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_voxels_take_true_0_as_an_object(seed):
+    truth, segmentation = random_case(seed)
+    truth[1] = 0
+    scores, foreground = score_labels(truth, segmentation, voxels="all"), score_labels(truth, segmentation)
+    named = np.where(truth == 0, 99, truth)
+    for name in ("voi_split", "voi_merge", "adapted_rand_error", "precision", "recall", "n_voxels"):
+        assert getattr(scores, name) == getattr(score_labels(named, segmentation), name)
+        assert getattr(scores, name) != getattr(foreground, name)
+    assert (scores.n_voxels, scores.to_json()["voxels"], foreground.to_json()["voxels"]) == (truth.size, "all", "foreground")
+
+
+def test_a_boundary_that_is_off_by_little_is_tolerated():
+    truth = np.repeat([1, 2], 10).reshape(1, 1, 20)
+    shifted = np.repeat([1, 2], [12, 8]).reshape(1, 1, 20)
+    assert score_labels(truth, shifted).voi_sum > 0
+    tolerant = score_labels(truth, shifted, boundary_tolerance_nm=20, voxel_size_nm=(40, 4, 20))
+    assert (tolerant.voi_sum, tolerant.n_voxels, tolerant.completeness, tolerant.purity) == (0, 16, 1, 1)
+    assert tolerant.to_json()["boundary_tolerance_nm"] == 20
+
+
+def test_great_ids_are_told_apart():
+    """Ids that agree in their lower 32 bits, and beyond what a float can hold."""
+    truth = np.array([[[2**33 + 1, 2**34 + 1, 2**63, 2**63 + 1]]], np.uint64)
+    scores = score_labels(truth, truth + np.uint64(1))
+    assert (scores.voi_sum, scores.adapted_rand_error, scores.n_voxels) == (0, 0, 4)
+    assert scores.object_ids.tolist() == truth.ravel().tolist()
+    assert scores.object_best_segment.tolist() == [2**33 + 2, 2**34 + 2, 2**63 + 1, 2**63 + 2]
+
+
+@pytest.mark.parametrize("voxels", ["foreground", "all"])
+def test_scores_follow_from_the_joined_tables_of_blocks(voxels):
+    truth, segmentation = random_case(4)
+    rule = ScoredVoxels(voxels)
+    tables = [tabulate(t, s, where=rule.of(t)) for t, s in zip(truth, segmentation, strict=True)]
+    found, expected = LabelScores.from_table(joined(tables), rule), score_labels(truth, segmentation, voxels=voxels)
+    for field in fields(LabelScores):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), err_msg=field.name)
+
+
+def test_nothing_found_and_nothing_true():
+    lost = score_labels(np.ones((1, 2, 2), int), np.zeros((1, 2, 2), int))
+    assert (lost.completeness, lost.purity, len(lost.segment_ids), lost.object_best_segment.tolist()) == (0, 0, 0, [0])
+    invented = score_labels(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), int), voxels="all")
+    assert (invented.completeness, invented.purity, len(invented.object_ids)) == (0, 0, 0)
 
 
 def test_refuses():
@@ -76,3 +155,9 @@ def test_refuses():
         score_labels(truth, segmentation, valid=np.ones((6, 9, 9), bool))
     with pytest.raises(UserError, match="no voxel to score: every true label is 0 or masked"):
         score_labels(truth, segmentation, valid=truth == 0)
+    with pytest.raises(UserError, match="no voxel to score: every true label is masked; check the labels and the mask"):
+        score_labels(truth, segmentation, valid=truth > 9, voxels="all")
+    with pytest.raises(UserError, match="is 0 or masked or within 900 nm of a boundary; check the labels"):
+        score_labels(truth, segmentation, boundary_tolerance_nm=900, voxel_size_nm=(40, 4, 4))
+    with pytest.raises(ValueError, match="boundary_tolerance_nm 900 needs voxel_size_nm"):
+        score_labels(truth, segmentation, boundary_tolerance_nm=900)

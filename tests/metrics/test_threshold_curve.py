@@ -45,7 +45,7 @@ def test_equals_scoring_each_level_by_itself(n_values, min_size_vox, merge_toler
         affinities = random_volume(seed, n_values=n_values)
         skeletons, voxels = random_skeletons(seed + 10)
         sweep = sweep_thresholds(affinities, lowest=LOWEST_LEVEL / 255, points_vox=voxels)
-        history = sweep.point_history(min_size_vox=min_size_vox)
+        history = sweep.point_history(sizes=sweep.sizes(min_size_vox=min_size_vox) if min_size_vox else None)
         curve = score_thresholds(skeletons, history, lowest_level=LOWEST_LEVEL, merge_tolerance=merge_tolerance)
         one_by_one = scored_one_by_one(
             affinities, skeletons, voxels, min_size_vox=min_size_vox, merge_tolerance=merge_tolerance

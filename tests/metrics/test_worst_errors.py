@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,29 @@ def test_sorted_by_loss_and_limited():
     scores = score_skeletons(skeletons, segments)
     mergers = [(error.segment_ids[0], i) for error in everything if error.kind == "merger" for i in error.skeleton_ids]
     assert sorted(mergers) == sorted(map(tuple, scores.mergers[scores.mergers[:, 0] != 0].tolist()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_splits_match_a_walk_along_the_edges(seed):
+    rng = np.random.default_rng(seed)
+    skeletons, segments = lines(*((i, np.repeat(rng.integers(0, 6, 20), 3).tolist()) for i in range(1, 5)))
+    order = rng.permutation(len(skeletons.edges))
+    skeletons = Skeletons(skeletons.node_positions_nm, skeletons.node_skeleton_ids, skeletons.edges[order])
+    inside, first = defaultdict(float), {}
+    for a, b in skeletons.edges:
+        skeleton, ends = int(skeletons.node_skeleton_ids[a]), (int(segments[a]), int(segments[b]))
+        if ends[0] == ends[1]:
+            inside[skeleton, ends[0]] += 10
+        elif 0 not in ends:
+            middle = skeletons.node_positions_nm[[a, b]].mean(axis=0)
+            first.setdefault((skeleton, *sorted(ends)), tuple(middle.tolist()))
+    expected = {
+        SkeletonError("split", (low, high), (i,), place, 2 * inside[i, low] * inside[i, high] / skeletons.edge_lengths_nm.sum())
+        for (i, low, high), place in first.items()
+    }
+    found = [error for error in worst_errors(skeletons, segments, limit=1000) if error.kind == "split"]
+    assert len(found) > 20
+    assert set(found) == expected
 
 
 def test_tolerance_and_background_hide_mergers():

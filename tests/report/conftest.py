@@ -97,8 +97,7 @@ def write_run(root: Path) -> dict[str, Any]:
     val = IDS["val"]
     with measured("sweep", folders["sweep"] / val / "record.json"):
         sweep_volume(sweep, folders["prediction"] / val, volumes["val"], folders["sweep"] / val)
-    curve = json.loads((folders["sweep"] / val / "curve.json").read_text())
-    write_json(folders["sweep"] / "choice.json", choose_threshold([curve], by="nerl"))
+    write_json(folders["sweep"] / "choice.json", choose_threshold([folders["sweep"] / val / "curve.json"], by="nerl"))
     for name in ("val", "test", "fresh"):
         vid = IDS[name]
         segments = folders["segmentation"] / vid

@@ -56,7 +56,7 @@ def plain(markup: str) -> str:
 
 
 def test_intervals_stand_below_their_values(results: list[VolumeResult]) -> None:
-    told = changed(results[0], skeletons=INTERVALS | {"nerl": 0.5, "voi_split": 0.25, "voi_merge": 0.125})
+    told = changed(results[0], skeletons=INTERVALS | {"nerl": 0.5, "voi_split": 0.25, "voi_merge": 0.125, "voi_sum": 0.375})
     header, row = rows_of(volumes_section([told]))[:2]
     cells = dict(zip(header, row, strict=True))
     assert cells["volume"] == "test test"

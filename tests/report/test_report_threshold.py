@@ -104,6 +104,10 @@ CHOICE = {"by": "nerl", "threshold": 0.7, "flatness": {"within": 0.01, "from_thr
         (None, ""),
         ([0.7], " A paired bootstrap over the val skeletons tells every other threshold from the best (95 %)."),
         ([0.5, 0.7, 0.9], " A paired bootstrap over the val skeletons cannot tell 0.5, 0.9 from the best (95 %)."),
+        (
+            [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9],
+            " A paired bootstrap over the val skeletons cannot tell 9 others, 0.1 to 0.9, from the best (95 %).",
+        ),
     ],
 )
 def test_flatness_in_a_sentence(indistinguishable: list[float] | None, more: str) -> None:

@@ -51,6 +51,16 @@ MISTAKES = [
     ),
     ({"volumes": {"a b": {"kind": "synthetic", "split": "train", "shape_vox": [1, 1, 1]}}}, r"a volume's name may hold"),
     ({"sweep__choose_by": "nerl", "evaluation__skeleton_metrics": False}, r"choose_by is nerl, but evaluation switches"),
+    ({"sweep__thresholds": "every"}, r"sweep\.thresholds"),
+    ({"sweep": {"thresholds": "all", "choose_by": "voi_voxels"}}, r"all is scored against skeletons, so choose_by cannot be"),
+    (
+        {"sweep__thresholds": "all", "segmentation": {"grow_vox": 1}},
+        r"all is exact for components and a size filter only: give a",
+    ),
+    (
+        {"sweep__thresholds": "all", "segmentation": {"min_size_vox": 100, "dust": "give"}},
+        r"all is exact for components and a size filter only.*leave out segmentation\.grow_vox, flood and dust: give$",
+    ),
 ]
 
 

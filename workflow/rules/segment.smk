@@ -11,6 +11,7 @@ rule segment:
         f"{FOLDER}/logs/segment/{{segmentation}}/{{volume}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores or 1
     params:
         settings=lambda wc: stages.science_json(
             stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
@@ -18,4 +19,4 @@ rule segment:
         choice=lambda wc, input: options("--choice", input.choice),
     shell:
         "exec python -m pipeline_lib segment --prediction {input.prediction:q} --volume {input.volume:q}"
-        " {params.choice:q} --output {output:q} --settings {params.settings:q} --log {log:q}"
+        " {params.choice:q} --output {output:q} --settings {params.settings:q} --threads {threads} --log {log:q}"

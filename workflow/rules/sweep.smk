@@ -8,13 +8,14 @@ rule sweep:
         f"{FOLDER}/logs/sweep/{{sweep}}/{{volume}}.log",
     conda:
         "../../environment.yml"
+    threads: workflow.cores or 1
     params:
         settings=lambda wc: stages.science_json(
             stages.sweep_stage(SWEEPS[wc.sweep].project)
         ),
     shell:
         "exec python -m pipeline_lib sweep --prediction {input.prediction:q} --volume {input.volume:q}"
-        " --output {output:q} --settings {params.settings:q} --log {log:q}"
+        " --output {output:q} --settings {params.settings:q} --threads {threads} --log {log:q}"
 
 
 rule choose_threshold:

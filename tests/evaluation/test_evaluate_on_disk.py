@@ -1,0 +1,204 @@
+"""Scores of a segmentation on disk: block by block as of the whole, its tables, and against another evaluation."""
+
+import csv
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.cli.app import app
+from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation import evaluate_volume, scoring
+from pipeline_lib.evaluation.scoring import GroundTruth
+from pipeline_lib.evaluation.tables import read_skeletons, skeletons_table
+from pipeline_lib.geometry import Box
+from pipeline_lib.metrics import SkeletonTable, compare_skeleton_scores, score_labels, score_skeletons
+from pipeline_lib.settings.scoring import EvaluationSettings
+from pipeline_lib.settings.stages import EvaluateStage, science_json
+from pipeline_lib.volumes import create_array, open_array, write_box
+
+
+def random_segmentation(volume, seed):
+    """The true labels, cut at random and with holes; ids beyond 32 bits."""
+    rng = np.random.default_rng(seed)
+    labels = np.asarray(volume.labels()[:]).astype(np.uint64)
+    found = labels * np.uint64(2**33) + np.uint64(1)
+    found[:, :, rng.integers(2, 22) :] += np.uint64(7)
+    found[rng.random(labels.shape) < 0.2] = 0
+    return found
+
+
+def written(folder, values):
+    """The folder of a segmentation with these ids."""
+    array = create_array(folder / "segmentation.zarr" / "0", values.shape, "uint64", attributes={})
+    write_box(array, Box.of_shape(values.shape), values)
+    write_json(folder / "complete.json", {"choice": {"threshold": 0.5}, "n_segments": 4})
+    return folder
+
+
+@pytest.fixture
+def masked(volume):
+    """The volume with a mask and some background among its labels."""
+    rng = np.random.default_rng(3)
+    mask = create_array(volume.folder / "mask.zarr" / "0", volume.shape_vox, "uint8", attributes={})
+    write_box(mask, Box.of_shape(volume.shape_vox), (rng.random(volume.shape_vox) < 0.8).astype(np.uint8))
+    labels = create_array(volume.folder / "sparse.zarr" / "0", volume.shape_vox, "uint32", attributes={})
+    values = np.asarray(volume.labels()[:]) * (rng.random(volume.shape_vox) < 0.9)
+    write_box(labels, Box.of_shape(volume.shape_vox), values.astype(np.uint32))
+    return replace(volume, mask_path="mask.zarr/0", labels_path="sparse.zarr/0")
+
+
+def evaluated(segmentation, volume, folder, *, against=None, **settings):
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(**settings))
+    evaluate_volume(stage, segmentation, volume, folder, against=against)
+    return read_json(folder / "metrics.json")
+
+
+@pytest.mark.parametrize("voxels", ["foreground", "all"])
+@pytest.mark.parametrize("tolerance_nm", [0, 10, 25])
+def test_blocks_on_disk_score_as_the_whole_in_memory(masked, tmp_path, monkeypatch, voxels, tolerance_nm):
+    segmentation = random_segmentation(masked, 1)
+    settings = EvaluationSettings(voxels=voxels, boundary_tolerance_nm=tolerance_nm)
+    expected = score_labels(
+        *(np.asarray(masked.labels()[:]), segmentation),
+        valid=np.asarray(masked.mask()[:]) > 0,
+        voxels=voxels,
+        boundary_tolerance_nm=tolerance_nm,
+        voxel_size_nm=masked.voxel_size_nm,
+    ).to_json()
+    assert expected["voi_sum"] > 0
+    in_memory = GroundTruth.of(masked, settings)
+    assert isinstance(in_memory.labels, np.ndarray)
+    assert in_memory.score_voxels(segmentation).to_json() == expected
+    folder = written(tmp_path / "segmentation" / "val", segmentation)
+    on_disk = GroundTruth.of(masked, settings, in_memory=False)
+    assert not isinstance(on_disk.labels, np.ndarray)
+    for block_vox in ((256, 256, 256), (5, 7, 24), (4, 9, 5)):
+        monkeypatch.setattr(scoring, "BLOCK_VOX", block_vox)
+        assert on_disk.score_voxels(open_array(folder / "segmentation.zarr" / "0")).to_json() == expected
+    told = evaluated(folder, masked, tmp_path / "scores", voxels=voxels, boundary_tolerance_nm=tolerance_nm)
+    assert told["voxels"] == expected
+
+
+def test_nodes_on_disk_score_as_in_memory(volume, tmp_path):
+    segmentation = random_segmentation(volume, 2)
+    told = evaluated(written(tmp_path / "segmentation" / "val", segmentation), volume, tmp_path / "scores")
+    truth = GroundTruth.of(volume, EvaluationSettings())
+    expected = score_skeletons(truth.skeletons, segmentation[tuple(truth.node_voxels.T)])
+    assert told["skeletons"] == truth.score_skeletons(segmentation).to_json() == expected.to_json()
+    assert told["comparison"] is None
+
+
+def test_only_blocks_are_in_memory(volume, tmp_path, monkeypatch):
+    folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
+    monkeypatch.setattr(scoring, "BLOCK_VOX", (4, 8, 8))
+    largest = []
+    monkeypatch.setattr(
+        scoring, "tabulate", lambda *a, tabulate=scoring.tabulate, **b: largest.append(a[1].size) or tabulate(*a, **b)
+    )
+    evaluated(folder, volume, tmp_path / "scores")
+    assert (max(largest), len(largest)) == (4 * 8 * 8, 3 * 3 * 3)
+
+
+def test_objects_are_listed_worst_first(volume, tmp_path):
+    labels = np.asarray(volume.labels()[:]).astype(np.uint64)
+    segmentation = np.where(labels == 2, np.uint64(2**40), labels)
+    segmentation[:, :6] = 0  # half of object 1
+    segmentation[0, 6:12] = 9
+    evaluated(written(tmp_path / "segmentation" / "val", segmentation), volume, tmp_path / "scores")
+    rows = list(csv.reader((tmp_path / "scores" / "objects.csv").open()))
+    size = labels.size // 2
+    assert rows == [
+        ["object", "size_vox", "completeness", "n_segments", "best_segment"],
+        ["1", str(size), f"{11 / 24:.6f}", "2", "1"],
+        ["2", str(size), "1.0", "1", str(2**40)],
+    ]
+    evaluated(tmp_path / "segmentation" / "val", volume, tmp_path / "without", voxel_metrics=False)
+    assert not (tmp_path / "without" / "objects.csv").exists()
+
+
+def test_a_segmentation_of_another_shape_is_refused(volume, tmp_path):
+    folder = written(tmp_path / "segmentation" / "val", np.ones((12, 24, 25), np.uint64))
+    with pytest.raises(UserError, match=r"has shape \(12, 24, 25\), but volume val \(12, 24, 24\); give the segmentation of"):
+        evaluated(folder, volume, tmp_path / "scores")
+
+
+def test_scores_of_skeletons_come_back_from_their_table(volume, tmp_path):
+    scores = GroundTruth.of(volume, EvaluationSettings()).score_skeletons(random_segmentation(volume, 4))
+    path = tmp_path / "skeletons.csv"
+    path.write_text(skeletons_table(scores))
+    found = read_skeletons(path, merge_tolerance=0)
+    for name, values in asdict(found).items():
+        np.testing.assert_allclose(values, getattr(scores, name), atol=1e-3, err_msg=name)
+    assert isinstance(found, SkeletonTable)
+    assert found.skeleton_voi_split.any()
+    path.write_text(path.read_text().replace("n_nodes", "nodes"))
+    with pytest.raises(
+        UserError, match=r"skeletons.csv is no table of scored skeletons \('n_nodes'\); run that evaluation again"
+    ):
+        read_skeletons(path, merge_tolerance=0)
+    with pytest.raises(UserError, match=r"cannot read .*none.csv: No such file"):
+        read_skeletons(tmp_path / "none.csv", merge_tolerance=0)
+
+
+def test_comparison_with_another_evaluation(volume, tmp_path, capsys):
+    labels = np.asarray(volume.labels()[:]).astype(np.uint64)
+    good = written(tmp_path / "segmentations" / "good" / "val", labels)
+    bad = written(tmp_path / "segmentations" / "bad" / "val", np.where(np.arange(24) < 12, labels, labels + np.uint64(5)))
+    evaluated(bad, volume, tmp_path / "bad")
+    told = evaluated(good, volume, tmp_path / "good", against=tmp_path / "bad")["comparison"]
+    truth = GroundTruth.of(volume, EvaluationSettings())
+    one, other = (truth.score_skeletons(open_array(path / "segmentation.zarr" / "0")) for path in (good, bad))
+    expected = compare_skeleton_scores(one, other).to_json()
+    assert told["against"] == "bad"
+    assert told["verdict"] == expected["verdict"]
+    assert told["verdict"].count("better") == 2
+    for name in ("nerl", "voi_sum"):
+        assert told[name]["difference"] == pytest.approx(expected[name]["difference"], abs=1e-5)
+        assert told[name]["ci95"] == pytest.approx(expected[name]["ci95"], abs=1e-5)
+        assert told[name]["share_better"] == 1
+    assert f"val against bad: {told['verdict']}\n" in capsys.readouterr().out
+
+
+def test_the_command_compares(volume, tmp_path):
+    folder = written(tmp_path / "segmentations" / "one" / "val", np.asarray(volume.labels()[:]).astype(np.uint64))
+    evaluated(folder, volume, tmp_path / "first")
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings())
+    options = {
+        "--segmentation": folder / "complete.json",
+        "--volume": volume.folder / "volume.json",
+        "--output": tmp_path / "second" / "metrics.json",
+        "--settings": science_json(stage),
+        "--against": tmp_path / "first",
+    }
+    result = CliRunner().invoke(app, ["evaluate", *(str(word) for option in options.items() for word in option)])
+    assert result.exit_code == 0, result.output
+    told = read_json(tmp_path / "second" / "metrics.json")["comparison"]
+    assert (told["against"], told["nerl"]["share_better"]) == ("one", 0.5)
+
+
+def test_comparisons_that_say_nothing_are_refused(volume, tmp_path):
+    labels = np.asarray(volume.labels()[:]).astype(np.uint64)
+    folder = written(tmp_path / "segmentations" / "good" / "val", labels)
+    evaluated(folder, volume, tmp_path / "first", merge_tolerance=5)
+    evaluated(folder, volume, tmp_path / "voxels only", skeleton_metrics=False)
+
+    def compare(other, **settings):
+        return evaluated(folder, volume, tmp_path / "second", against=other, **settings)
+
+    with pytest.raises(UserError, match="merge tolerances 0 and 5"):
+        compare(tmp_path / "first")
+    with pytest.raises(UserError, match=r"voxels only is not scored against skeletons; see evaluation\.skeleton_metrics"):
+        compare(tmp_path / "voxels only")
+    with pytest.raises(UserError, match="volume val is not scored against skeletons"):
+        compare(tmp_path / "first", skeleton_metrics=False)
+    with pytest.raises(UserError, match=r"cannot read .*nothing/metrics\.json"):
+        compare(tmp_path / "nothing")
+    told = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    write_json(tmp_path / "first" / "metrics.json", {**told, "volume": "other"})
+    with pytest.raises(UserError, match=r"cannot compare volume val with .*first, an evaluation of volume other"):
+        compare(tmp_path / "first")
+    assert not (tmp_path / "second" / "metrics.json").exists()
