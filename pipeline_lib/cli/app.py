@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,10 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor thread
 Output = Annotated[Path, typer.Option(help="The file that is written last; the rest of the result stands beside it.")]
 VolumeFile = Annotated[Path, typer.Option("--volume", help="The volume.json of an imported volume.")]
 Prediction = Annotated[Path, typer.Option(help="The complete.json of a prediction.")]
+
+
+class Verifier(StrEnum):
+    funlib = "funlib"
 
 
 def main() -> None:
@@ -189,6 +194,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(help="Folder of another evaluation of the same volume: is this segmentation better?")
     ] = None,
+    verify: Annotated[Verifier | None, typer.Option(help="Compare the scores with those of another library.")] = None,
     execution: ExecutionText = "{}",
     log: Log = None,
 ) -> None:
@@ -198,7 +204,9 @@ def evaluate(
         from pipeline_lib.volumes import Volume
 
         told = stages.load_stage(stages.EvaluateStage, settings, execution)
-        evaluate_volume(told, segmentation.parent, Volume.open(volume.parent), output.parent, against=against)
+        evaluate_volume(
+            told, segmentation.parent, Volume.open(volume.parent), output.parent, against=against, verify=verify is not None
+        )
 
 
 @app.command()

@@ -5,22 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline_lib.artefacts import read_json, write_json, write_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import errors_table, objects_table, read_skeletons, skeletons_table
+from pipeline_lib.evaluation.verify import verify_with_funlib
 from pipeline_lib.metrics import SkeletonError, SkeletonScores, compare_skeleton_scores, score_skeletons, worst_errors
 from pipeline_lib.settings.stages import EvaluateStage
+from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
 
 
 def evaluate_volume(
-    settings: EvaluateStage, segmentation: Path, volume: Volume, folder: Path, *, against: Path | None = None
+    settings: EvaluateStage,
+    segmentation: Path,
+    volume: Volume,
+    folder: Path,
+    *,
+    against: Path | None = None,
+    verify: bool = False,
 ) -> None:
     """Write `errors.csv`, `skeletons.csv`, `objects.csv` and, last, `metrics.json`; the volume is read block by block.
 
-    against: the folder of another evaluation of this volume, to compare with.
+    against: the folder of another evaluation of this volume, to compare with; by default that of the settings. verify: also
+    score with funlib.evaluate, where that is installed; other scores of its are a UserError, and nothing is written.
     """
+    if against is None and settings.evaluation.against is not None:
+        against = Path(settings.evaluation.against) / folder.name
     complete = read_json(segmentation / "complete.json")
     labels = open_array(segmentation / "segmentation.zarr" / "0")
     if labels.shape != volume.shape_vox:
@@ -36,6 +49,10 @@ def evaluate_volume(
         nodes = truth.node_segments(labels)
         skeletons = score_skeletons(truth.skeletons, nodes, merge_tolerance=tolerance)
         errors = worst_errors(truth.skeletons, nodes, limit=settings.evaluation.worst_errors, merge_tolerance=tolerance)
+        if verify:
+            _verify(truth.skeletons, nodes, skeletons)
+    elif verify:
+        raise UserError(f"there is nothing to verify: volume {volume.name} is not scored against skeletons")
     comparison = _compare(skeletons, against, volume) if against is not None else None
     voxels = truth.score_voxels(labels)
     write_text(folder / "errors.csv", errors_table(errors, volume))
@@ -61,6 +78,15 @@ def evaluate_volume(
         print(f"{volume.name}: voxel VOI {voxels.voi_split:.3f} split + {voxels.voi_merge:.3f} merge")
     if comparison is not None:
         print(f"{volume.name} against {comparison['against']}: {comparison['verdict']}")
+
+
+def _verify(skeletons: Skeletons, nodes: np.ndarray, scores: SkeletonScores) -> None:
+    if scores.merge_tolerance != 0:
+        scores = score_skeletons(skeletons, nodes)
+    found = verify_with_funlib(skeletons, nodes, scores)
+    print("\n".join(found.lines))
+    if found.agrees is False:
+        raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
 
 
 def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from pipeline_lib.settings.base import Settings, setting
+from pipeline_lib.settings.base import PathText, Settings, setting
 from pipeline_lib.settings.volumes import PositiveTriple
 
 
@@ -102,5 +102,9 @@ class EvaluationSettings(Settings):
     )
     boundary_tolerance_nm: float = setting(
         0.0, "Voxels at most so far from a boundary between true labels are not scored; 0: none is left out.", ge=0
+    )
+    against: PathText | None = setting(
+        None,
+        "The evaluations of another run, a folder `.../evaluations/<id>`: is this run better, and how sure is that?",
     )
     worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)

@@ -73,8 +73,8 @@ def predict_stage(project: Project) -> PredictStage:
 
 
 def sweep_stage(project: Project) -> SweepStage:
-    """Without what a sweep does not use: a given threshold, and what is listed of a scored segmentation."""
-    scores = project.evaluation.model_copy(update={"worst_errors": EvaluationSettings().worst_errors})
+    """Without what a sweep does not use: a given threshold, and what is told of a scored segmentation beside its scores."""
+    scores = project.evaluation.model_copy(update={"worst_errors": EvaluationSettings().worst_errors, "against": None})
     method = project.segmentation.model_copy(update={"threshold": None})
     return SweepStage(segmentation=method, sweep=project.sweep, evaluation=scores)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.cli.app import app
 from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation import evaluate as evaluate_module
 from pipeline_lib.evaluation import evaluate_volume, scoring
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import read_skeletons, skeletons_table
+from pipeline_lib.evaluation.verify import Verification
 from pipeline_lib.geometry import Box
 from pipeline_lib.metrics import SkeletonTable, compare_skeleton_scores, score_labels, score_skeletons
 from pipeline_lib.settings.scoring import EvaluationSettings
@@ -51,8 +54,8 @@ def masked(volume):
     return replace(volume, mask_path="mask.zarr/0", labels_path="sparse.zarr/0")
 
 
-def evaluated(segmentation, volume, folder, *, against=None, **settings):
-    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(**settings))
+def evaluated(segmentation, volume, folder, *, against=None, against_run=None, **settings):
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(against=against_run, **settings))
     evaluate_volume(stage, segmentation, volume, folder, against=against)
     return read_json(folder / "metrics.json")
 
@@ -161,6 +164,63 @@ def test_comparison_with_another_evaluation(volume, tmp_path, capsys):
         assert told[name]["ci95"] == pytest.approx(expected[name]["ci95"], abs=1e-5)
         assert told[name]["share_better"] == 1
     assert f"val against bad: {told['verdict']}\n" in capsys.readouterr().out
+
+
+def test_the_settings_name_the_run_to_compare_with(volume, tmp_path):
+    folder = written(tmp_path / "segmentations" / "one" / "val", np.asarray(volume.labels()[:]).astype(np.uint64))
+    evaluated(folder, volume, tmp_path / "first" / "val")
+    told = evaluated(folder, volume, tmp_path / "second" / "val")
+    assert told["comparison"] is None
+    told = evaluated(folder, volume, tmp_path / "third" / "val", against_run=str(tmp_path / "first"))
+    assert (told["comparison"]["against"], told["comparison"]["nerl"]["difference"]) == ("one", 0)
+    with pytest.raises(UserError, match=r"cannot read .*elsewhere/val/metrics\.json"):
+        evaluated(folder, volume, tmp_path / "fourth" / "val", against_run=str(tmp_path / "elsewhere"))
+    assert not (tmp_path / "fourth" / "val" / "metrics.json").exists()
+
+
+def test_verification_says_what_it_found(volume, tmp_path, capsys, monkeypatch):
+    """With a stand-in for what funlib.evaluate would give; tests/evaluation/test_verify.py tests the comparison itself."""
+    folder = written(tmp_path / "segmentations" / "one" / "val", np.asarray(volume.labels()[:]).astype(np.uint64))
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(merge_tolerance=5))
+    seen = []
+
+    def verdict(agrees):
+        def verify(skeletons, nodes, scores):
+            seen.append(scores.merge_tolerance)
+            return Verification(agrees, (f"agrees: {agrees}",))
+
+        monkeypatch.setattr(evaluate_module, "verify_with_funlib", verify)
+
+    for agrees in (True, None):
+        verdict(agrees)
+        evaluate_volume(stage, folder, volume, tmp_path / str(agrees), verify=True)
+        assert f"agrees: {agrees}" in capsys.readouterr().out
+        assert read_json(tmp_path / str(agrees) / "metrics.json")["skeletons"]["merge_tolerance"] == 5
+    verdict(False)
+    with pytest.raises(UserError, match=r"funlib\.evaluate gives other scores, see above"):
+        evaluate_volume(stage, folder, volume, tmp_path / "wrong", verify=True)
+    assert not (tmp_path / "wrong").exists()
+    assert seen == [0, 0, 0]
+    voxels = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(skeleton_metrics=False))
+    with pytest.raises(UserError, match="there is nothing to verify: volume val is not scored against skeletons"):
+        evaluate_volume(voxels, folder, volume, tmp_path / "voxels", verify=True)
+
+
+def test_the_command_says_where_funlib_is_not_installed(volume, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "funlib.evaluate", None)
+    folder = written(tmp_path / "segmentations" / "one" / "val", np.asarray(volume.labels()[:]).astype(np.uint64))
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings())
+    options = {
+        "--segmentation": folder / "complete.json",
+        "--volume": volume.folder / "volume.json",
+        "--output": tmp_path / "out" / "metrics.json",
+        "--settings": science_json(stage),
+        "--verify": "funlib",
+    }
+    result = CliRunner().invoke(app, ["evaluate", *(str(word) for option in options.items() for word in option)])
+    assert result.exit_code == 0, result.output
+    assert "not verified: funlib.evaluate cannot be imported" in result.output
+    assert (tmp_path / "out" / "metrics.json").exists()
 
 
 def test_the_command_compares(volume, tmp_path):
