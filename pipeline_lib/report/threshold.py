@@ -47,7 +47,10 @@ def flatness_sentence(choice: dict[str, Any]) -> str:
     flatness = choice["flatness"]
     low, high = flatness["from_threshold"], flatness["to_threshold"]
     measure = MEASURES.get(choice["by"], choice["by"])
-    told = f"From {low:g} to {high:g} (shaded) {measure} stays within {100 * flatness['within']:g} % of its best value."
+    within = f"within {100 * flatness['within']:g} % of its best value"
+    told = f"From {low:g} to {high:g} (shaded) {measure} stays {within}."
+    if low == high:
+        told = f"{measure} stays {within} at {low:g} only, not at the thresholds tried next to it."
     if flatness.get("indistinguishable") is None:
         return told
     others = [f"{t:g}" for t in flatness["indistinguishable"] if t != choice["threshold"]]

@@ -115,6 +115,12 @@ def test_flatness_in_a_sentence(indistinguishable: list[float] | None, more: str
     assert flatness_sentence(choice) == "From 0.65 to 0.75 (shaded) NERL stays within 1 % of its best value." + more
 
 
+def test_a_peak_in_a_sentence() -> None:
+    flatness = {"within": 0.01, "from_threshold": 0.7, "to_threshold": 0.7, "indistinguishable": None}
+    expected = "NERL stays within 1 % of its best value at 0.7 only, not at the thresholds tried next to it."
+    assert flatness_sentence(CHOICE | {"flatness": flatness}) == expected
+
+
 def shown(told: dict[str, Any]) -> str:
     contents = ReportContents.from_json(json.dumps(told))
     return threshold_section(contents, read_choice(contents))
