@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pipeline_lib.components.detours import strongest_detours
+from pipeline_lib.components.basin_edges import visit_edges
 from pipeline_lib.components.runs import as_index
 from pipeline_lib.components.slabs import slabs_of
 
@@ -61,7 +61,7 @@ def merge_basins(
             """places: (slabs, 256), a row for each thread."""
             _flatten(roots)
             arguments = [((slab.start, slab.stop), band, row, edges) for slab, row in zip(slabs, places, strict=True)]
-            list(pool.map(lambda told: _visit_edges(levels, basins, roots, *told), arguments))
+            list(pool.map(lambda told: visit_edges(levels, basins, roots, *told), arguments))
 
         counts = np.zeros((len(slabs), 256), np.int64)
         visit((lowest_level, 255), counts, np.empty((2, 0), basins.dtype))
@@ -118,50 +118,6 @@ def find_tree(roots: np.ndarray, basin: int) -> int:
 def _flatten(roots: np.ndarray) -> None:
     for basin in range(len(roots)):
         roots[basin] = find_tree(roots, basin)
-
-
-@njit(cache=True, nogil=True)
-def _visit_edges(
-    levels: np.ndarray,
-    basins: np.ndarray,
-    roots: np.ndarray,
-    planes: tuple[int, int],
-    band: tuple[int, int],
-    places: np.ndarray,
-    edges: np.ndarray,
-) -> None:
-    """Edges from one tree to another with band[0] < level <= band[1] and no stronger detour that start in the given planes.
-
-    Each raises places[level] by one. edges: (2, E), takes the trees at the ends of an edge at edges[:, places[level]]; without
-    room, (2, 0), edges are only counted.
-    """
-    _, n_z, n_y, n_x = levels.shape
-    differs = np.zeros(-(-n_x // 8) * 8, np.bool_)  # most are False, eight of which are skipped at once
-    eight = differs.view(np.uint64)
-    detours = np.empty(n_x, np.uint8)
-    for z in range(*planes):
-        for axis in range(3):
-            if axis == 0 and z == n_z - 1:
-                continue
-            for y in range(n_y - (axis == 1)):
-                here, there = basins[z, y], basins[z + (axis == 0), y + (axis == 1), int(axis == 2) :]
-                values = levels[axis, z, y]
-                strongest_detours(levels, axis, z, y, detours)
-                for x in range(len(there)):
-                    in_band = (values[x] > band[0]) & (values[x] <= band[1])
-                    differs[x] = (here[x] != there[x]) & in_band & (values[x] >= detours[x])
-                differs[len(there) :] = False
-                for word in range(len(eight)):
-                    if eight[word] == 0:
-                        continue
-                    for x in range(8 * word, 8 * word + 8):
-                        if differs[x]:
-                            a, b = roots[here[x]], roots[there[x]]
-                            if a != b:
-                                if edges.shape[1] > 0:
-                                    edges[0, places[values[x]]] = a
-                                    edges[1, places[values[x]]] = b
-                                places[values[x]] += 1
 
 
 @njit(cache=True)

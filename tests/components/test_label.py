@@ -6,8 +6,7 @@ import h5py
 import networkx as nx
 import numpy as np
 import pytest
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from components_by_scipy import labelled_by_scipy
 
 from pipeline_lib.components import label_components, level_of
 from pipeline_lib.components.links import link_above
@@ -31,26 +30,6 @@ def labelled_by_networkx(present, foreground=None):
     for i, component in enumerate(sorted(nx.connected_components(graph), key=min), start=1):
         labels[tuple(np.array(list(component)).T)] = i
     return labels
-
-
-def labelled_by_scipy(present):
-    """The same rules, from a sparse matrix of present edges; ids in the order of the first voxels."""
-    shape_vox = present.shape[1:]
-    voxels = np.arange(present[0].size).reshape(shape_vox)
-    starts, ends = [], []
-    for axis in range(3):
-        inside = (slice(None),) * axis + (slice(None, -1),)
-        edges = present[axis][inside]
-        starts.append(voxels[inside][edges])
-        ends.append(voxels[(slice(None),) * axis + (slice(1, None),)][edges])
-    a, b = np.concatenate(starts), np.concatenate(ends)
-    _, component = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(voxels.size, voxels.size)))
-    labels = np.zeros(voxels.size, np.uint32)
-    touched = np.zeros(voxels.size, bool)
-    touched[a] = touched[b] = True
-    _, first, inverse = np.unique(component[touched], return_index=True, return_inverse=True)
-    labels[touched] = np.argsort(np.argsort(first))[inverse] + 1
-    return labels.reshape(shape_vox)
 
 
 def spiral(size):

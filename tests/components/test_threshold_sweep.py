@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+from components_by_scipy import labelled_by_scipy
 
 from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds
 from pipeline_lib.components.edges import to_levels
@@ -18,13 +19,15 @@ def random_affinities(dtype, seed=11):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
-def test_every_level_equals_label_components(dtype):
+def test_every_level_equals_the_components_of_scipy(dtype):
     affinities = random_affinities(dtype)
     points_vox = np.argwhere(np.ones(SHAPE_VOX))
     sweep = sweep_thresholds(affinities, points_vox=points_vox)
     np.testing.assert_allclose(sweep.thresholds, np.arange(254, 62, -1) / 255)
     for threshold, n_segments in zip(sweep.thresholds, sweep.n_segments, strict=True):
-        expected = label_components(affinities, threshold)
+        limit = round(255 * threshold) if dtype == np.uint8 else threshold
+        expected = labelled_by_scipy(affinities.astype(float) > limit)
+        np.testing.assert_array_equal(label_components(affinities, threshold), expected)
         np.testing.assert_array_equal(sweep.labels_at(threshold), expected)
         assert n_segments == expected.max()
         of_points = sweep.point_labels_at(threshold)
