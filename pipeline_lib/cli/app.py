@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from pipeline_lib.cli import config
-from pipeline_lib.cli.compiled import keep_compiled_code_local
 from pipeline_lib.cli.stage import set_threads, stage
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import stages
@@ -40,7 +39,6 @@ class Verifier(StrEnum):
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2."""
-    keep_compiled_code_local()
     try:
         app()
     except UserError as error:

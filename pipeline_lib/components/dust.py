@@ -25,7 +25,8 @@ def give_small_segments(labels: np.ndarray, affinities: np.ndarray, min_size_vox
 
     A contact is as strong as the sum of the affinities between two segments, over all faces that they share. Only segments of
     at least `min_size_vox` voxels take others in. It goes by rounds: those that touch one of them join it, then those that
-    touch what has joined, and so on. Small segments that nothing reaches become 0. Of equal contacts the smaller id is taken.
+    touch what has joined, and so on. Small segments that nothing reaches become 0. Of equal contacts the segment is taken whose
+    first voxel comes first. Besides copies of the labels it takes 17 bytes for each face of a small segment.
 
         round 1     large 1 | small 2 | small 3   ->   1 1 3        round 2   ->   1 1 1
 
@@ -43,22 +44,21 @@ def give_small_segments(labels: np.ndarray, affinities: np.ndarray, min_size_vox
     giving, touched = np.empty((2, _visit_contacts(compact, levels, small, None)), np.int64)
     strength = np.empty(len(giving), np.uint8)
     _visit_contacts(compact, levels, small, (giving, touched, strength))
-    while True:
-        open_ = (taker[giving] == 0) & (taker[touched] != 0)
-        if not open_.any():
-            break
-        pairs, face_pair = np.unique(giving[open_] * len(taker) + taker[touched[open_]], return_inverse=True)
-        total = np.bincount(face_pair, strength[open_])
+    while (reached := taker[touched] != 0).any():
+        pairs, face_pair = np.unique(giving[reached] * len(taker) + taker[touched[reached]], return_inverse=True)
+        total = np.bincount(face_pair, strength[reached])
         strongest_first = pairs[np.lexsort((pairs, -total, pairs // len(taker)))]
         joining, best = np.unique(strongest_first // len(taker), return_index=True)
         taker[joining] = strongest_first[best] % len(taker)
-    given, _ = fastremap.renumber(taker[compact], preserve_zero=True, in_place=True)
+        waiting = taker[giving] == 0
+        giving, touched, strength = giving[waiting], touched[waiting], strength[waiting]
+    given, _ = fastremap.renumber(np.ascontiguousarray(taker[compact]), preserve_zero=True, in_place=True)
     return given.astype(labels.dtype)
 
 
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels 0..n in the order of their first voxels, and how many voxels each has."""
-    compact, _ = fastremap.renumber(labels, preserve_zero=True, in_place=False)
+    compact, _ = fastremap.renumber(np.ascontiguousarray(labels), preserve_zero=True, in_place=False)
     return compact, np.bincount(compact.reshape(-1), minlength=1)
 
 

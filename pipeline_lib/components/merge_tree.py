@@ -39,6 +39,7 @@ class MergeTree(NamedTuple):
 
     def count_segments(self, from_level: np.ndarray) -> np.ndarray:
         """(256,) segments at each level, if a root stands for one below from_level[root], as long as it is a root."""
+        # One segment begins at every from_level and ends where its root is attached, if it has begun by then.
         ends = np.bincount(from_level, minlength=257) - np.bincount(np.minimum(self.attached_at, from_level), minlength=257)
         return np.asarray(np.cumsum(ends[::-1])[::-1][1:])
 
@@ -114,13 +115,13 @@ def find_tree(roots: np.ndarray, basin: int) -> int:
     return basin
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _flatten(roots: np.ndarray) -> None:
     for basin in range(len(roots)):
         roots[basin] = find_tree(roots, basin)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _merge(
     edges: np.ndarray, starts: np.ndarray, ends: np.ndarray, tree: MergeTree, roots: np.ndarray, sizes: np.ndarray
 ) -> None:

@@ -22,7 +22,8 @@ def threads_for(threads: int | None, n_planes: int) -> int:
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     if threads is None:
-        threads = int(os.environ.get("NUMBA_NUM_THREADS") or os.cpu_count() or 1)
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threads = int(os.environ.get("NUMBA_NUM_THREADS") or usable or 1)
     return max(1, min(threads, n_planes))
 
 

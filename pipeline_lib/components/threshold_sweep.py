@@ -39,7 +39,7 @@ class ThresholdSweep:
     point_strongest: np.ndarray | None = None
 
     def labels_at(self, threshold: float) -> np.ndarray:
-        """(z, y, x): what label_components gives at this threshold, ids included."""
+        """(z, y, x): what label_components gives at this threshold, ids included; for floats at the n / 255 below it."""
         labels = np.empty_like(self.basins)
         segments = self.tree.segments_at(level := self.level(threshold))
         _number(self.basins.reshape(-1), self.strongest.reshape(-1), level, segments, labels.reshape(-1))
@@ -113,7 +113,10 @@ def sweep_thresholds(
 
 
 def _inside(points_vox: np.ndarray, shape_vox: tuple[int, ...]) -> np.ndarray:
-    points_vox = np.asarray(points_vox, np.int64).reshape(-1, 3)
+    points_vox = np.asarray(points_vox)
+    if points_vox.size and not np.issubdtype(points_vox.dtype, np.integer):
+        raise ValueError(f"points_vox are voxels, so integers, got {points_vox.dtype}")
+    points_vox = points_vox.astype(np.int64).reshape(-1, 3)
     outside = np.flatnonzero(np.any((points_vox < 0) | (points_vox >= shape_vox), axis=1))
     if len(outside):
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -21,6 +22,7 @@ _VALUES: dict[str, Callable[[dict[str, Any]], float]] = {
     "voi_voxels": lambda point: -point["voxels"]["voi_sum"],
 }
 _NEEDS = {"nerl": "skeletons", "voi_skeletons": "skeletons", "voi_voxels": "voxels"}
+_ROUNDING = 1e-9  # of the same score, computed in another order
 _WITHIN = 0.01  # of the best value, to be called as good
 
 
@@ -68,7 +70,9 @@ def _mean_values(curves: list[dict[str, Any]], by: str) -> list[float]:
 
 
 def _best(values: list[float], thresholds: list[float], *, among: list[int] | None = None) -> dict[str, float]:
-    index = max(among if among is not None else range(len(thresholds)), key=lambda i: (values[i], thresholds[i]))
+    among = list(range(len(thresholds))) if among is None else among
+    best = max(values[i] for i in among)
+    index = max(i for i in among if math.isclose(values[i], best, rel_tol=_ROUNDING, abs_tol=_ROUNDING))
     return {"threshold": thresholds[index], "value": abs(values[index])}
 
 
@@ -96,7 +100,7 @@ def _flatness(values: list[float], thresholds: list[float], chosen: int, alike: 
 def _indistinguishable(curves: list[Path], chosen: int, by: str) -> np.ndarray | None:
     """(T,) bool: thresholds whose difference from the chosen one, on skeletons drawn anew, has an interval around 0."""
     found = []
-    for curve in curves:
+    for volume, curve in enumerate(curves):
         with np.load(curve.with_name(SKELETONS_FILE)) as kept:
             parts = dict(kept)
         column = {"nerl": "erl_nm", "voi_skeletons": "voi_sum"}.get(by)
@@ -104,7 +108,9 @@ def _indistinguishable(curves: list[Path], chosen: int, by: str) -> np.ndarray |
             return None
         size = parts["length_nm"] if by == "nerl" else parts["n_nodes"]
         best = size**2 if by == "nerl" else size
-        drawn = [(weights @ (size * parts[column]).T) / (weights @ best)[:, None] for weights in draw_weights(len(size))]
+        drawn = [
+            (weights @ (size * parts[column]).T) / (weights @ best)[:, None] for weights in draw_weights(len(size), seed=volume)
+        ]
         found.append(np.concatenate(drawn))
     mean = np.mean(found, axis=0)
     low, high = np.nanpercentile(mean - mean[:, [chosen]], [2.5, 97.5], axis=0)

@@ -91,6 +91,11 @@ def _verify(skeletons: Skeletons, nodes: np.ndarray, scores: SkeletonScores) -> 
 
 def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) -> dict[str, Any]:
     """As under "comparison" in metrics.json."""
+    if not (against / "metrics.json").is_file():
+        raise UserError(
+            f"cannot compare with {against}: it holds no metrics.json; give the folder of one volume, "
+            "evaluations/<id>/<volume>, or in evaluation.against the folder above it"
+        )
     other = read_json(against / "metrics.json")
     if other["volume"] != volume.name:
         raise UserError(f"cannot compare volume {volume.name} with {against}, an evaluation of volume {other['volume']}")

@@ -25,8 +25,8 @@ class GroundTruth:
     """The truth of one volume, as far as there is one and the settings ask for it.
 
     node_voxels: (N, 3) of the nodes. labels: (z, y, x), 0 = background. mask: (z, y, x), above 0 = labelled; None if every
-    voxel is. Labels, mask and the segmentations to score are arrays in memory or on disk; those on disk are read block by
-    block, and for nodes chunk by chunk.
+    voxel is. scored: (z, y, x) bool, which voxels `scored_voxels` admits, where that is known beforehand. Labels, mask and the
+    segmentations to score are arrays in memory or on disk; those on disk are read block by block, and for nodes chunk by chunk.
     """
 
     skeletons: Skeletons | None
@@ -35,6 +35,7 @@ class GroundTruth:
     mask: np.ndarray | zarr.Array | None
     scored_voxels: ScoredVoxels
     merge_tolerance: int
+    scored: np.ndarray | None = None
 
     @classmethod
     def of(cls, volume: Volume, settings: EvaluationSettings, *, in_memory: bool = True) -> GroundTruth:
@@ -57,7 +58,10 @@ class GroundTruth:
             if in_memory:
                 labels, mask = (None if array is None else np.asarray(array[:]) for array in (labels, mask))
         rule = ScoredVoxels(settings.voxels, settings.boundary_tolerance_nm, volume.voxel_size_nm)
-        return cls(skeletons, voxels, labels, mask, rule, settings.merge_tolerance)
+        scored = None
+        if isinstance(labels, np.ndarray):
+            scored = rule.of(labels, None if mask is None else np.asarray(mask) > 0)
+        return cls(skeletons, voxels, labels, mask, rule, settings.merge_tolerance, scored)
 
     def node_segments(self, segmentation: np.ndarray | zarr.Array) -> np.ndarray:
         """(N,) segment of each skeleton node."""
@@ -76,6 +80,8 @@ class GroundTruth:
         """Equal to score_labels on the whole volume."""
         if self.labels is None:
             return None
+        if isinstance(self.labels, np.ndarray) and isinstance(segmentation, np.ndarray):
+            return LabelScores.from_table(tabulate(self.labels, segmentation, where=self.scored), self.scored_voxels)
         grid = BlockGrid(as_triple(self.labels.shape), BLOCK_VOX, self.scored_voxels.halo_vox)
         return LabelScores.from_table(joined(self._table(segmentation, block) for block in grid), self.scored_voxels)
 

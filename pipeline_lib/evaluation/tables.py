@@ -27,16 +27,16 @@ def errors_table(errors: list[SkeletonError], volume: Volume) -> str:
 
 
 def skeletons_table(scores: SkeletonScores) -> str:
-    """With all that `read_skeletons` takes to compare segmentations; voi_split and voi_merge in bits per node."""
+    """With all that `read_skeletons` takes to compare segmentations, in full precision; VOI in bits per node."""
     columns = {
         "skeleton": scores.skeleton_ids,
-        "length_nm": scores.skeleton_length_nm.round(3),
-        "erl_nm": scores.skeleton_erl_nm.round(3),
+        "length_nm": scores.skeleton_length_nm,
+        "erl_nm": scores.skeleton_erl_nm,
         "n_splits": scores.skeleton_n_splits,
         "merged": scores.skeleton_is_merged.astype(int),
         "n_nodes": scores.skeleton_n_nodes,
-        "voi_split": scores.skeleton_voi_split.round(9),
-        "voi_merge": scores.skeleton_voi_merge.round(9),
+        "voi_split": scores.skeleton_voi_split,
+        "voi_merge": scores.skeleton_voi_merge,
     }
     return _csv([list(columns), *zip(*(column.tolist() for column in columns.values()), strict=True)])
 

@@ -74,7 +74,8 @@ def _funlib_scores(skeletons: Skeletons, node_segments: np.ndarray) -> dict[str,
 def _as_graph(skeletons: Skeletons) -> tuple[Any, dict[int, float]]:
     """A directed graph, in which an edge keeps its first node, and the length of each skeleton in nm.
 
-    Lengths are given in double precision: funlib.evaluate would measure them between positions in single precision.
+    Lengths are given in double precision: funlib.evaluate would measure them between positions in single precision. Edges of
+    skeletons without any length, by which it would divide, are left out.
     """
     import networkx as nx
 
@@ -86,4 +87,6 @@ def _as_graph(skeletons: Skeletons) -> tuple[Any, dict[int, float]]:
         if a in graph and b in graph:
             graph.add_edge(a, b, length_nm=length_nm)
             lengths_nm[ids[a]] = lengths_nm.get(ids[a], 0.0) + length_nm
+    graph.remove_edges_from([edge for edge in graph.edges if not lengths_nm[ids[edge[0]]] > 0])
+    lengths_nm = {skeleton: length_nm for skeleton, length_nm in lengths_nm.items() if length_nm > 0}
     return graph, lengths_nm

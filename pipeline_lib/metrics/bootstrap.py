@@ -11,6 +11,7 @@ import numpy as np
 from pipeline_lib.errors import UserError
 
 N_DRAWS = 1000
+_ROUNDING = 1e-9  # of the same score, computed in another order
 _WEIGHTS_AT_ONCE = 1 << 22
 
 Interval = tuple[float, float]
@@ -79,7 +80,7 @@ class PairedDifference:
     def verdict(self) -> str:
         """In plain words; no conclusion where the interval contains 0."""
         if self.ci95 is None:
-            return f"no conclusion from a single skeleton (difference {self.difference:+.3f})"
+            return f"no conclusion from fewer than two skeletons with edges (difference {self.difference:+.3f})"
         low, high = self.ci95
         told = f"{self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
         if low <= 0 <= high:
@@ -129,15 +130,20 @@ def compare_skeleton_scores(
     drawn = [_drawn_scores(one, n_draws, seed) for one in terms]
     differences = {}
     for name, more_is_better in (("nerl", True), ("voi_sum", False)):
-        difference = drawn[0][name] - drawn[1][name]
+        difference = _difference(drawn[0][name], drawn[1][name])
         gain = difference if more_is_better else -difference
         differences[name] = PairedDifference(
-            difference=float(found[0][name][0] - found[1][name][0]),
+            difference=float(_difference(found[0][name], found[1][name])[0]),
             ci95=_percentiles(difference) if sure else None,
             share_better=float(np.mean((np.sign(gain) + 1) / 2)),
             more_is_better=more_is_better,
         )
     return PairedComparison(**differences)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b, 0 where they differ by no more than the order of summation makes."""
+    return np.where(np.isclose(a, b, rtol=_ROUNDING, atol=_ROUNDING), 0.0, a - b)
 
 
 def _check_same_skeletons(a: ScoredSkeletons, b: ScoredSkeletons) -> None:

@@ -71,6 +71,9 @@ def tabulate(truth: np.ndarray, predicted: np.ndarray, *, where: np.ndarray | No
 
 def tabulate_elements(truth: np.ndarray, predicted: np.ndarray) -> tuple[Contingency, np.ndarray]:
     """The table of two (N,) id arrays, and the cell (N,) of each element."""
+    for ids in (truth, predicted):
+        if ids.size and not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"ids are integers, got {ids.dtype}")
     cell_of, first = _group(truth.astype(np.uint64, copy=False), predicted.astype(np.uint64, copy=False))
     counts = np.bincount(cell_of, minlength=len(first))
     table, place = _ordered(truth[first], predicted[first], counts)

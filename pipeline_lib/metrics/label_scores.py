@@ -110,12 +110,15 @@ def score_labels(
 ) -> LabelScores:
     """Scores of `segmentation` against `truth`, both (z, y, x) integer ids, over voxels inside `valid` ((z, y, x) bool).
 
-    The other options are those of ScoredVoxels. Raises ValueError for shapes that differ, UserError where no voxel is left.
+    The other options are those of ScoredVoxels. Raises ValueError for other types and shapes that differ, UserError
+    where no voxel is left.
     """
     rule = ScoredVoxels(voxels, boundary_tolerance_nm, voxel_size_nm)
     for name, array in (("segmentation", segmentation), ("valid", valid)):
         if array is not None and array.shape != truth.shape:
             raise ValueError(f"truth has shape {truth.shape} but {name} {array.shape}")
+    if valid is not None and valid.dtype != bool:
+        raise ValueError(f"valid must be bool, got {valid.dtype}")
     return LabelScores.from_table(tabulate(truth, segmentation, where=rule.of(truth, valid)), rule)
 
 

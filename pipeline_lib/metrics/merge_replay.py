@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit, typed, types
 
 from pipeline_lib.components import HIGHEST_LEVEL
+from pipeline_lib.components.merge_tree import find_tree
 
 
 class Events(NamedTuple):
@@ -124,7 +125,7 @@ def _replay(
     for i in range(len(tallies.cells)):
         level = 255 - i
         while attached < len(events.cluster_at) and events.cluster_at[attached] == level:
-            small, large = _root(roots, events.cluster[attached]), _root(roots, events.parent[attached])
+            small, large = find_tree(roots, events.cluster[attached]), find_tree(roots, events.parent[attached])
             # The longer list stays; which of the two clusters then stands for the segment makes no difference here.
             if cells.n_cells[small] > cells.n_cells[large]:
                 small, large = large, small
@@ -134,25 +135,17 @@ def _replay(
         while node < len(events.node_at) and events.node_at[node] == level:
             skeleton = events.node_skeleton[node]
             _take_from_background(cells, index, tolerances, skeleton)
-            root = _root(roots, events.node_cluster[node])
+            root = find_tree(roots, events.node_cluster[node])
             cell = _cell_of(cells, index, root, skeleton, n_used)
             n_used += cell == n_used
             _grow(cells, tolerances, root, cell, 1, 0.0)
             node += 1
         while edge < len(events.edge_at) and events.edge_at[edge] == level:
-            root = _root(roots, events.edge_cluster[edge])
+            root = find_tree(roots, events.edge_cluster[edge])
             cell = index[root * len(n_nodes) + events.edge_skeleton[edge]]  # that of the edge's first node
             _grow(cells, tolerances, root, cell, 0, events.edge_length_nm[edge])
             edge += 1
         _take_stock(cells, i, tallies)
-
-
-@njit(cache=True)
-def _root(roots: np.ndarray, cluster: int) -> int:
-    while roots[cluster] != cluster:
-        roots[cluster] = roots[roots[cluster]]
-        cluster = roots[cluster]
-    return cluster
 
 
 @njit(cache=True)
@@ -176,8 +169,8 @@ def _grow(cells: _Cells, tolerances: np.ndarray, root: int, cell: int, count: in
     gained = (cells.length_nm[cell] + length_nm) ** 2 - cells.length_nm[cell] ** 2
     cells.shared[cell] += count
     cells.length_nm[cell] += length_nm
-    cells.sums[0] += _entropy(cells.shared[cell]) - _entropy(before)
-    cells.sums[1] += _entropy(cells.n_nodes[root] + count) - _entropy(cells.n_nodes[root])
+    cells.sums[0] += _c_log2_c(cells.shared[cell]) - _c_log2_c(before)
+    cells.sums[1] += _c_log2_c(cells.n_nodes[root] + count) - _c_log2_c(cells.n_nodes[root])
     cells.n_nodes[root] += count
     cells.whole[skeleton] += gained
     for k in range(len(tolerances)):
@@ -207,12 +200,12 @@ def _move(cells: _Cells, index: dict[int, int], tolerances: np.ndarray, small: i
     for k in range(len(tolerances)):
         if cells.merging[k, small] > 1:
             _count_merger(cells, tolerances[k], k, small, -1)
-    cells.sums[1] -= _entropy(cells.n_nodes[small])
+    cells.sums[1] -= _c_log2_c(cells.n_nodes[small])
     cell = cells.first[small]
     while cell >= 0:
         following, skeleton = cells.next[cell], cells.skeleton[cell]
         count, length_nm = cells.shared[cell], cells.length_nm[cell]
-        cells.sums[0] -= _entropy(count)
+        cells.sums[0] -= _c_log2_c(count)
         cells.whole[skeleton] -= length_nm**2
         index.pop(small * len(cells.whole) + skeleton)
         _grow(cells, tolerances, large, _cell_of(cells, index, large, skeleton, cell), count, length_nm)
@@ -227,8 +220,8 @@ def _take_from_background(cells: _Cells, index: dict[int, int], tolerances: np.n
     cell = index[background * len(cells.whole) + skeleton]
     cells.shared[cell] -= 1
     cells.n_nodes[background] -= 1
-    cells.sums[0] += _entropy(cells.shared[cell]) - _entropy(cells.shared[cell] + 1)
-    cells.sums[1] += _entropy(cells.n_nodes[background]) - _entropy(cells.n_nodes[background] + 1)
+    cells.sums[0] += _c_log2_c(cells.shared[cell]) - _c_log2_c(cells.shared[cell] + 1)
+    cells.sums[1] += _c_log2_c(cells.n_nodes[background]) - _c_log2_c(cells.n_nodes[background] + 1)
     for k in range(len(tolerances)):
         if cells.shared[cell] <= tolerances[k] < cells.shared[cell] + 1:
             if cells.merging[k, background] > 1:
@@ -255,5 +248,5 @@ def _take_stock(cells: _Cells, i: int, tallies: Tallies) -> None:
 
 
 @njit(cache=True)
-def _entropy(count: int) -> float:
+def _c_log2_c(count: int) -> float:
     return count * np.log2(count) if count > 0 else 0.0

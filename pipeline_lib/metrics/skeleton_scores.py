@@ -182,6 +182,13 @@ class Runs:
         n_skeletons = np.bincount(self.table.predicted_index[kept], minlength=len(self.table.predicted_ids))
         return np.asarray(kept & (n_skeletons > 1)[self.table.predicted_index])
 
+    def merged_pairs(self, tolerance: float) -> np.ndarray:
+        """(K,) bool: pairs whose run does not count: the segment merges, and the skeleton has a merging pair somewhere."""
+        table, merging = self.table, self.merging_pairs(tolerance)
+        segment_merges = np.bincount(table.predicted_index[merging], minlength=len(table.predicted_ids)) > 0
+        skeleton_merges = np.bincount(table.truth_index[merging], minlength=len(table.truth_ids)) > 0
+        return np.asarray(segment_merges[table.predicted_index] & skeleton_merges[table.truth_index])
+
     def erl_nm(self, tolerance: float) -> float:
         """Mean of skeleton_erl_nm, weighted by length."""
         length_nm = self.skeleton_length_nm
@@ -190,11 +197,7 @@ class Runs:
     def skeleton_erl_nm(self, tolerance: float) -> np.ndarray:
         """(S,) expected run length of each skeleton by itself; 0 for one without length."""
         table, n = self.table, len(self.table.truth_ids)
-        merging = self.merging_pairs(tolerance)
-        segment_merges = np.isin(np.arange(len(table.predicted_ids)), table.predicted_index[merging])
-        skeleton_merged = np.isin(np.arange(n), table.truth_index[merging])
-        right = ~(segment_merges[table.predicted_index] & skeleton_merged[table.truth_index])
-        squares = np.bincount(table.truth_index, self.length_nm**2 * right, n)
+        squares = np.bincount(table.truth_index, self.length_nm**2 * ~self.merged_pairs(tolerance), n)
         return np.divide(squares, self.skeleton_length_nm, out=np.zeros(n), where=self.skeleton_length_nm > 0)
 
 

@@ -36,9 +36,13 @@ class ThresholdCurve:
     skeleton_length_nm: np.ndarray
     skeleton_erl_nm: np.ndarray
 
+    @property
+    def voi_sum(self) -> np.ndarray:
+        return self.voi_split + self.voi_merge
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, without those of single skeletons."""
-        names = ("nerl", "voi_split", "voi_merge", "n_splits", "n_mergers", "n_non0_mergers", "background_fraction")
+        names = ("nerl", "voi_split", "voi_merge", "voi_sum", "n_splits", "n_mergers", "n_non0_mergers", "background_fraction")
         return {
             "threshold": self.thresholds.tolist(),
             "merge_tolerance": "inf" if math.isinf(self.merge_tolerance) else self.merge_tolerance,
@@ -99,8 +103,8 @@ def _curve(
     skeleton_ids, length_nm, n_nodes = of_skeletons
     levels = HIGHEST_LEVEL - np.arange(len(tallies.cells))
     total = n_nodes.sum()
-    nerl = tallies.squares / np.sum(length_nm**2)
-    of_truth = _entropy_sum(n_nodes)
+    nerl = np.clip(tallies.squares / np.sum(length_nm**2), 0, 1)
+    of_truth = np.sum(n_nodes * np.log2(np.maximum(n_nodes, 1)))
     squares = tallies.skeleton_squares
     erl_nm = np.divide(squares, length_nm, out=np.zeros_like(squares), where=length_nm > 0)
     return ThresholdCurve(
@@ -123,8 +127,3 @@ def _curve(
 def _above(at: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """How many values lie above each of the levels."""
     return np.asarray(len(at) - np.cumsum(np.bincount(at, minlength=256))[levels])
-
-
-def _entropy_sum(counts: np.ndarray) -> float:
-    counts = counts[counts > 0]
-    return float(np.sum(counts * np.log2(counts)))

@@ -19,8 +19,8 @@ class SkeletonError:
     merger: one segment over two or more skeletons, the longest inside it first. position_nm: the node of the second longest
     that lies nearest to the longest.
     split: two segments next to each other along one skeleton. position_nm: middle of the first edge between them.
-    loss_nm: by how much the expected run length would grow if this error were repaired: for a merger, if all its skeletons kept
-    their runs inside the segment; for a split, if the two runs were one, mergers elsewhere disregarded.
+    loss_nm: by how much the expected run length would grow if this error were repaired: for a merger, if its segment were cut
+    into one for each skeleton; for a split, if the two runs were one, mergers elsewhere disregarded.
     """
 
     kind: Literal["merger", "split"]
@@ -45,8 +45,7 @@ def worst_errors(
 def _mergers(skeletons: Skeletons, runs: Runs, merge_tolerance: float, limit: int) -> list[SkeletonError]:
     table = runs.table
     merging = np.flatnonzero(runs.merging_pairs(merge_tolerance) & ~runs.in_background)
-    squares = np.bincount(table.predicted_index[merging], runs.length_nm[merging] ** 2, len(table.predicted_ids))
-    loss_nm = squares / runs.skeleton_length_nm.sum()
+    loss_nm = _gains_nm2(runs, merge_tolerance) / runs.skeleton_length_nm.sum()
     segments = np.unique(table.predicted_index[merging])
     errors = []
     for segment in segments[np.argsort(-loss_nm[segments], kind="stable")[:limit]]:
@@ -58,6 +57,20 @@ def _mergers(skeletons: Skeletons, runs: Runs, merge_tolerance: float, limit: in
         segment_ids, loss = (int(table.predicted_ids[segment]),), float(loss_nm[segment])
         errors.append(SkeletonError("merger", segment_ids, skeleton_ids, _as_position(second[nearest]), loss))
     return errors
+
+
+def _gains_nm2(runs: Runs, merge_tolerance: float) -> np.ndarray:
+    """(P,) squares of the runs that would count if the merger of each segment were repaired.
+
+    Those in the segment, and those that its skeletons have in other merging segments, as far as they are members nowhere else.
+    """
+    table, merging = runs.table, runs.merging_pairs(merge_tolerance)
+    lost_nm2 = runs.length_nm**2 * runs.merged_pairs(merge_tolerance)
+    gains_nm2 = np.bincount(table.predicted_index, lost_nm2, len(table.predicted_ids))
+    n_memberships = np.bincount(table.truth_index[merging], minlength=len(table.truth_ids))
+    only = np.flatnonzero(merging & (n_memberships == 1)[table.truth_index])
+    elsewhere_nm2 = np.bincount(table.truth_index, lost_nm2)[table.truth_index[only]] - lost_nm2[only]
+    return np.asarray(gains_nm2 + np.bincount(table.predicted_index[only], elsewhere_nm2, len(table.predicted_ids)))
 
 
 def _splits(skeletons: Skeletons, runs: Runs, limit: int) -> list[SkeletonError]:

@@ -13,7 +13,7 @@ MEASURES = {
     "voi_skeletons": "VOI at skeleton nodes",
     "voi_voxels": "VOI in voxels",
 }
-ONE_SKELETON = "a single skeleton gives no interval"
+TOO_FEW = "no interval: fewer than two skeletons have edges"
 _MOST_VOLUMES = 3
 
 
@@ -55,7 +55,7 @@ def _volume_lines(result: VolumeResult) -> list[str]:
     lines = []
     if skeletons:
         ends = skeletons["nerl_ci95"]
-        sure = f"95 % interval {interval(ends, lambda end: decimal(end, 3))}" if ends else ONE_SKELETON
+        sure = f"95 % interval {interval(ends, lambda end: decimal(end, 3))}" if ends else TOO_FEW
         errors = ", ".join(f"{n} {noun}" for n, noun in error_counts(skeletons))
         lines.append(
             f"  {name}{used}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']} ({sure}); {errors}"

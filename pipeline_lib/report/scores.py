@@ -10,7 +10,7 @@ import numpy as np
 from pipeline_lib.report import charts
 from pipeline_lib.report.comparison import comparison_parts
 from pipeline_lib.report.contents import VolumeResult
-from pipeline_lib.report.headline import ONE_SKELETON, error_counts, threshold_sentence
+from pipeline_lib.report.headline import TOO_FEW, error_counts, threshold_sentence
 from pipeline_lib.report.html import Html, caption, chart, element, joined, section, table
 from pipeline_lib.report.objects import worst_objects
 from pipeline_lib.report.units import count, decimal, interval, length, tolerance
@@ -110,7 +110,7 @@ def _cards(result: VolumeResult) -> Html:
     if skeletons:
         tolerated = f"at merge tolerance {tolerance(skeletons['merge_tolerance'])} nodes"
         ends = skeletons["nerl_ci95"]
-        sure = f"95 % interval {interval(ends, _three)}" if ends else ONE_SKELETON
+        sure = f"95 % interval {interval(ends, _three)}" if ends else TOO_FEW
         cards.append(_card("NERL", f"{skeletons['nerl']:.3f}", joined([tolerated, sure], Html("<br>"))))
         cards.append(_voi_card("VOI at skeleton nodes", skeletons))
     if voxels:

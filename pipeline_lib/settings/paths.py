@@ -85,11 +85,18 @@ class Paths:
     def segmentations(self) -> list[str]:
         return [self.segmentation(name) for name in self.project.volumes_of("val", "test")]
 
-    def metrics(self) -> list[str]:
-        """Scores of the val and test volumes that have a truth to be scored against."""
+    def scored(self) -> list[str]:
+        """Names of the val and test volumes that have a truth to be scored against."""
         volumes = self.project.volumes
-        scored = [n for n in self.project.volumes_of("val", "test") if has_labels(volumes[n]) or has_skeletons(volumes[n])]
-        return [f"{self.evaluation_folder}/{identity.volume_id(self.project, name)}/metrics.json" for name in scored]
+        return [n for n in self.project.volumes_of("val", "test") if has_labels(volumes[n]) or has_skeletons(volumes[n])]
+
+    def metrics(self) -> list[str]:
+        return [f"{self.evaluation_folder}/{identity.volume_id(self.project, name)}/metrics.json" for name in self.scored()]
+
+    def against(self, volume_id: str) -> list[str]:
+        """What the evaluation of a volume is compared with, as far as the settings name another run."""
+        folder = self.project.evaluation.against
+        return [f"{folder}/{volume_id}/metrics.json"] if folder else []
 
     def report_contents(self) -> dict[str, Any]:
         """What the report of a run shows, as plain JSON values."""

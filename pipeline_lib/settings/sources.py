@@ -1,4 +1,4 @@
-"""The files that a volume is imported from, checked before any job starts."""
+"""The files that a run starts from, checked before any job starts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from pipeline_lib.errors import UserError
+from pipeline_lib.settings import identity
+from pipeline_lib.settings.paths import Paths
 from pipeline_lib.settings.project import Project
 from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SourceArray, SyntheticVolume
 
@@ -13,11 +15,17 @@ _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 
 
 def check_sources(project: Project) -> None:
-    """UserError that names the first source that is not there, or a results folder that cannot be written."""
+    """UserError that names the first file that is not there, or a results folder that cannot be written."""
     for name, volume in project.volumes.items():
         for path in _paths(volume):
             if not path.exists():
                 raise UserError(f"volumes.{name}: {path} does not exist (paths start at the working directory, {Path.cwd()})")
+    for name in Paths(project).scored():
+        for file in Paths(project).against(identity.volume_id(project, name)):
+            if not Path(file).exists():
+                raise UserError(
+                    f"evaluation.against: {file} does not exist; give a folder `.../evaluations/<id>` of the same volumes"
+                )
     nearest = Path(project.results).absolute()
     while not nearest.exists():
         nearest = nearest.parent

@@ -58,10 +58,19 @@ def test_dust_behind_dust_comes_in_rounds_and_what_nothing_reaches_goes():
     assert give_small_segments(labels, affinities, 3)[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
 
 
-def test_equal_contacts_take_the_smaller_id():
+def test_of_equal_contacts_the_first_in_scan_order_is_taken():
     labels = np.array([[[7, 7, 3, 5, 5]]], np.uint32)
     affinities = np.full((3, 1, 1, 5), 10, np.uint8)
     assert give_small_segments(labels, affinities, 2)[0, 0].tolist() == [1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("turn", [np.asfortranarray, lambda array: array[::-1], lambda array: array.transpose(0, 2, 1)])
+def test_the_order_in_memory_makes_no_difference(turn):
+    affinities = np.full((3, 6, 6, 6), 128, np.uint8)
+    labels = turn(label_components(np.random.default_rng(43).integers(0, 256, (3, 6, 6, 6), np.uint8), 0.75))
+    same = np.ascontiguousarray(labels)
+    np.testing.assert_array_equal(give_small_segments(labels, affinities, 4), give_small_segments(same, affinities, 4))
+    np.testing.assert_array_equal(remove_small_segments(labels, 4), remove_small_segments(same, 4))
 
 
 def test_floats_count_as_their_levels():

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -80,6 +83,26 @@ def _way(parents, attached_at):
     return max(ways, key=len)
 
 
+@pytest.mark.parametrize("lowest_value", [0, 250])
+def test_memory_beyond_the_input(lowest_value):
+    """In volumes of labels, of which the result takes 1.25, in a process of its own; noise has most edges between basins."""
+    code = f"""
+from pathlib import Path
+import numpy as np
+from pipeline_lib.components import sweep_thresholds
+def peak():
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+rng = np.random.default_rng(0)
+small, large = (rng.integers({lowest_value}, 256, (3, n, 256, 256), np.uint8) for n in (2, 256))
+sweep_thresholds(small)
+before = peak()
+sweep = sweep_thresholds(large)
+print((peak() - before) / (4 * large[0].size))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1.2 < float(told.stdout) < 3.2
+
+
 @pytest.mark.parametrize("min_size_vox", [2, 3, 10, 60])
 def test_sizes_at_every_level(min_size_vox):
     affinities = random_affinities(np.uint8)
@@ -117,6 +140,25 @@ def test_thresholds_between_levels_follow_the_uint8_rule():
         np.testing.assert_array_equal(sweep.labels_at(threshold), label_components(affinities, threshold))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_thresholds_of_floats_are_those_of_the_level_below(dtype):
+    affinities = random_affinities(dtype)
+    sweep = sweep_thresholds(affinities)
+    for threshold in (0.4502, 0.5498, 0.7311):
+        below = np.floor(255 * threshold) / 255
+        np.testing.assert_array_equal(sweep.labels_at(threshold), label_components(affinities, below))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (3, 0, 5), (3, 4, 0), (1, 1, 1)])
+def test_nothing_to_sweep(shape):
+    sweep = sweep_thresholds(np.full((3, *shape), 255, np.uint8), points_vox=np.empty((0, 3)))
+    assert not sweep.n_segments.any()
+    assert not sweep.labels_at(0.5).any()
+    assert sweep.labels_at(0.5).shape == shape
+    assert not sweep.sizes().histogram.any()
+    assert sweep.point_labels_at(0.5).shape == (0,)
+
+
 def test_owns_what_it_needs():
     affinities = random_affinities(np.uint8)
     before = affinities.copy()
@@ -151,6 +193,8 @@ def test_refuses():
     affinities = random_affinities(np.uint8)
     with pytest.raises(ValueError, match=r"expected affinities \(3, z, y, x\)"):
         sweep_thresholds(affinities[:2])
+    with pytest.raises(ValueError, match="points_vox are voxels, so integers, got float64"):
+        sweep_thresholds(affinities, points_vox=np.array([[-0.5, 0.9, 6.9]]))
     with pytest.raises(ValueError, match="the sweep was made without points_vox"):
         sweep_thresholds(affinities).point_labels_at(0.5)
     message = (

@@ -173,7 +173,9 @@ def test_the_settings_name_the_run_to_compare_with(volume, tmp_path):
     assert told["comparison"] is None
     told = evaluated(folder, volume, tmp_path / "third" / "val", against_run=str(tmp_path / "first"))
     assert (told["comparison"]["against"], told["comparison"]["nerl"]["difference"]) == ("one", 0)
-    with pytest.raises(UserError, match=r"cannot read .*elsewhere/val/metrics\.json"):
+    with pytest.raises(
+        UserError, match=r"cannot compare with .*elsewhere/val: it holds no metrics\.json; give the folder of one volume"
+    ):
         evaluated(folder, volume, tmp_path / "fourth" / "val", against_run=str(tmp_path / "elsewhere"))
     assert not (tmp_path / "fourth" / "val" / "metrics.json").exists()
 
@@ -255,7 +257,10 @@ def test_comparisons_that_say_nothing_are_refused(volume, tmp_path):
         compare(tmp_path / "voxels only")
     with pytest.raises(UserError, match="volume val is not scored against skeletons"):
         compare(tmp_path / "first", skeleton_metrics=False)
-    with pytest.raises(UserError, match=r"cannot read .*nothing/metrics\.json"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot compare with .*nothing: it holds no metrics\.json; give the folder of one volume",
+    ):
         compare(tmp_path / "nothing")
     told = json.loads((tmp_path / "first" / "metrics.json").read_text())
     write_json(tmp_path / "first" / "metrics.json", {**told, "volume": "other"})

@@ -201,6 +201,22 @@ def test_what_skeletons_drawn_anew_cannot_tell_from_the_choice(curve_of, by):
     assert choice["flatness"]["indistinguishable"] == [0.4, 0.5, 0.7]
 
 
+def test_volumes_are_drawn_apart(curve_of):
+    """What four volumes of equal differences say together is surer than what one says, or the same draws four times."""
+    nerl = np.full((2, 9), 0.8)
+    nerl[1] -= 0.05 * np.array([1, -1, 1, -1, 1, -1, 1, 1, 1])
+    points = [point(t, float(row.mean())) for t, row in zip((0.4, 0.5), nerl, strict=True)]
+    curves = [curve_of(name, points, nerl_of_skeletons=nerl) for name in "abcdefghijkl"]
+    alone, together = (choose_threshold(chosen, by="nerl")["flatness"] for chosen in (curves[:1], curves))
+    assert alone["indistinguishable"] == [0.4, 0.5]
+    assert together["indistinguishable"] == [0.4]
+
+
+def test_rounding_decides_nothing(curve_of):
+    curve = curve_of("a", [point(0.3, 0.5), point(0.5, 0.7 + 1e-13), point(0.7, 0.7), point(0.8, 0.6)])
+    assert choose_threshold([curve], by="nerl")["threshold"] == 0.7
+
+
 def test_a_single_skeleton_tells_nothing_apart(curve_of):
     curve = curve_of("a", [point(0.4, 0.8), point(0.5, 0.1)], nerl_of_skeletons=np.array([[0.8], [0.1]]))
     assert choose_threshold([curve], by="nerl")["flatness"]["indistinguishable"] is None

@@ -124,3 +124,22 @@ def test_scores_at_another_tolerance_are_refused(funlib):
     skeletons, segments = reference_case(0)
     with pytest.raises(ValueError, match="merge tolerance 0 only, got scores at 5"):
         verify_with_funlib(skeletons, segments, score_skeletons(skeletons, segments, merge_tolerance=5))
+
+
+def test_a_skeleton_without_length_is_no_difference(funlib):
+    skeletons, segments = reference_case(0)
+    ids, positions_nm = skeletons.node_skeleton_ids, skeletons.node_positions_nm
+    more = Skeletons(
+        np.vstack([positions_nm, positions_nm[:1], positions_nm[:1]]),
+        np.append(ids, [ids.max() + 1] * 2),
+        np.vstack([skeletons.edges, [[len(ids), len(ids) + 1]]]),
+    )
+    segments = np.append(segments, [segments[0]] * 2)
+    assert verify_with_funlib(more, segments, score_skeletons(more, segments)).agrees
+
+
+@pytest.mark.parametrize("index", range(len(REFERENCE)))
+def test_agrees_with_the_installed_one(index):
+    pytest.importorskip("funlib.evaluate", reason="funlib.evaluate is not installed")
+    skeletons, segments = reference_case(index)
+    assert verify_with_funlib(skeletons, segments, score_skeletons(skeletons, segments)).agrees

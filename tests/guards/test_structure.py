@@ -13,7 +13,7 @@ import pipeline_lib
 
 ROOT = Path(pipeline_lib.__file__).parent
 TIERS = [
-    {"errors", "settings", "geometry", "volumes", "skeletons", "artefacts"},
+    {"errors", "compiled", "settings", "geometry", "volumes", "skeletons", "artefacts"},
     {"affinity", "augment", "network", "components", "metrics"},
     {"synthetic", "importing", "training", "inference", "segmentation", "evaluation", "report"},
     {"cli", "__main__"},

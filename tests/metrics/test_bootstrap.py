@@ -79,7 +79,23 @@ def test_a_single_skeleton_gives_no_interval():
     assert scores.to_json()["nerl_ci95"] is None
     comparison = compare_skeleton_scores(scores, scores)
     assert comparison.to_json()["nerl"] == {"difference": 0, "ci95": None, "share_better": 0.5}
-    assert comparison.nerl.verdict == "no conclusion from a single skeleton (difference +0.000)"
+    assert comparison.nerl.verdict == "no conclusion from fewer than two skeletons with edges (difference +0.000)"
+
+
+@pytest.mark.parametrize("n_skeletons", [2, 3, 8])
+def test_rounding_makes_nothing_better(n_skeletons):
+    """The same segmentation under other ids, its sums taken in another order."""
+    rng = np.random.default_rng(n_skeletons)
+    for _ in range(50):
+        n_nodes = rng.integers(2, 9, n_skeletons)
+        ids = np.repeat(np.arange(1, n_skeletons + 1), n_nodes)
+        edges = [(i, i + 1) for i in range(len(ids) - 1) if ids[i] == ids[i + 1]]
+        skeletons = Skeletons(rng.normal(size=(len(ids), 3)), ids, np.array(edges))
+        segments, names = rng.integers(0, 5, len(ids)), np.array([0, *rng.permutation(np.arange(1, 5))])
+        comparison = compare_skeleton_scores(*(score_skeletons(skeletons, found) for found in (segments, names[segments])))
+        for difference in (comparison.nerl, comparison.voi_sum):
+            assert (difference.difference, difference.ci95, difference.share_better) == (0, (0, 0), 0.5)
+            assert difference.verdict.startswith("no conclusion")
 
 
 def test_comparison_is_paired():

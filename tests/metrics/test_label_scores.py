@@ -149,6 +149,10 @@ def test_nothing_found_and_nothing_true():
 
 def test_refuses():
     truth, segmentation = random_case(2)
+    with pytest.raises(ValueError, match="ids are integers, got float64"):
+        score_labels(truth * 1.2, segmentation)
+    with pytest.raises(ValueError, match="valid must be bool, got uint8"):
+        score_labels(truth, segmentation, valid=np.ones(truth.shape, np.uint8))
     with pytest.raises(ValueError, match=r"truth has shape \(6, 9, 10\) but segmentation \(5, 9, 10\)"):
         score_labels(truth, segmentation[:5])
     with pytest.raises(ValueError, match=r"truth has shape \(6, 9, 10\) but valid \(6, 9, 9\)"):

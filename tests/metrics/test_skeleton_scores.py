@@ -210,6 +210,8 @@ def test_great_ids_are_told_apart():
 
 def test_refuses():
     skeletons, segments = line([1, 1, 2], [1, 1, 1], [(0, 1)])
+    with pytest.raises(ValueError, match="ids are integers, got float64"):
+        score_skeletons(skeletons, segments * 1.2)
     with pytest.raises(ValueError, match=r"3 nodes but segments of shape \(2,\)"):
         score_skeletons(skeletons, segments[:2])
     with pytest.raises(ValueError, match="merge_tolerance must be >= 0, got -1"):

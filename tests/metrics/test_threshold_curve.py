@@ -73,7 +73,7 @@ def test_nothing_ever_joined():
     assert not curve.nerl.any()
     assert (curve.background_fraction == 1).all()
     assert set(curve.to_json()) == {
-        *("threshold", "merge_tolerance", "nerl_by_tolerance", "nerl", "voi_split", "voi_merge"),
+        *("threshold", "merge_tolerance", "nerl_by_tolerance", "nerl", "voi_split", "voi_merge", "voi_sum"),
         *("n_splits", "n_mergers", "n_non0_mergers", "background_fraction"),
     }
 

@@ -39,15 +39,33 @@ def test_a_merger_of_three():
     assert error.loss_nm == pytest.approx((40**2 + 20**2 + 10**2) / (40 + 40 + 50))
 
 
+def check_repairs(skeletons, segments, tolerance):
+    """Every merger gains what it says; how many there are."""
+    total = score_skeletons(skeletons, segments, merge_tolerance=tolerance)
+    mergers = [error for error in worst_errors(skeletons, segments, merge_tolerance=tolerance) if error.kind == "merger"]
+    for error in mergers:
+        cut = np.where(segments == error.segment_ids[0], 100 + skeletons.node_skeleton_ids, segments)
+        repaired = score_skeletons(skeletons, cut, merge_tolerance=tolerance)
+        assert repaired.erl_nm - total.erl_nm == pytest.approx(error.loss_nm, abs=1e-9)
+    return len(mergers)
+
+
 def test_repairing_a_merger_gains_what_was_said():
     skeletons, segments = lines((4, [1] * 9), (5, [1] * 4 + [2] * 8), (6, [2] * 3))
-    total = score_skeletons(skeletons, segments)
-    for error in worst_errors(skeletons, segments):
-        if error.kind == "merger":
-            inside = segments == error.segment_ids[0]
-            repaired = score_skeletons(skeletons, np.where(inside, 100 + skeletons.node_skeleton_ids, segments))
-            assert repaired.erl_nm - total.erl_nm == pytest.approx(error.loss_nm)
+    assert check_repairs(skeletons, segments, 0) == 2
     assert {error.kind for error in worst_errors(skeletons, segments)} == {"merger", "split"}
+
+
+@pytest.mark.parametrize("tolerance", [0, 2, 4])
+def test_repairs_under_a_tolerance(tolerance):
+    """Runs below the tolerance count or not by what their skeleton does elsewhere."""
+    few = lines((1, [1] * 5), (2, [1] * 4), (3, [1, 1, 2, 2, 2, 2]), (4, [2] * 4))
+    n_mergers = check_repairs(*few, tolerance)
+    rng = np.random.default_rng(32)
+    for _ in range(40):
+        parts = ((i, np.repeat(rng.integers(0, 5, 4), rng.integers(1, 7, 4)).tolist()) for i in range(1, 6))
+        n_mergers += check_repairs(*lines(*parts), tolerance)
+    assert n_mergers > 40
 
 
 def test_sorted_by_loss_and_limited():

@@ -56,7 +56,7 @@ def test_a_single_skeleton_and_a_comparison(own_run: dict[str, Any]) -> None:
     told["skeletons"]["nerl_ci95"] = None
     write(metrics, told | {"comparison": {"against": "other/test-0003", "verdict": "no conclusion"}})
     lines = headline_text(ReportContents.from_json(json.dumps(own_run))).splitlines()
-    assert "(a single skeleton gives no interval); 1 split, 0 mergers" in lines[1]
+    assert "(no interval: fewer than two skeletons have edges); 1 split, 0 mergers" in lines[1]
     assert lines[3] == "  test against other/test-0003: no conclusion"
 
 

@@ -74,7 +74,9 @@ def test_without_intervals_the_values_stand_alone(results: list[VolumeResult]) -
     header, row = rows_of(volumes_section([told]))[:2]
     assert dict(zip(header, row, strict=True))["NERL"] == "0.500"
     assert not any(" to " in cell for cell in row)
-    assert "at merge tolerance 0 nodes a single skeleton gives no interval" in plain(headline_section([told], CHOICE))
+    assert "at merge tolerance 0 nodes no interval: fewer than two skeletons have edges" in plain(
+        headline_section([told], CHOICE)
+    )
 
 
 def test_completeness_and_purity_where_they_are_known(results: list[VolumeResult]) -> None:

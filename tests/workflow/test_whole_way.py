@@ -81,6 +81,32 @@ def test_a_change_runs_only_what_follows_from_it(finished, change, jobs):
     assert planned == jobs
 
 
+def test_a_run_is_compared_with_another_of_the_same_project(finished):
+    text = finished.config.read_text()
+    (evaluations,) = (finished.results() / "evaluations").iterdir()
+    try:
+        against = str(evaluations.relative_to(finished.folder))
+        finished.configure(segmentation={"threshold": 0.5}, evaluation={"against": against})
+        assert finished.planned() == AFTER_SEGMENTING
+        finished.run()
+        assert finished.planned() == {}
+        (compared,) = {*(finished.results() / "evaluations").iterdir()} - {evaluations}
+        for path in compared.rglob("metrics.json"):
+            comparison = json.loads(path.read_text())["comparison"]
+            other = json.loads((evaluations / path.parent.name / "metrics.json").read_text())
+            assert comparison["against"] == other["segmentation_id"]
+            if path.parent.name.startswith("test"):
+                assert comparison["verdict"] in (finished.results() / "report" / "index.html").read_text()
+        assert len(list(compared.rglob("metrics.json"))) == 2
+        finished.configure(evaluation={"against": "results/none"})
+        out, code = finished.run("--dry-run", check=False)
+        assert code != 0
+        assert "evaluation.against: results/none/val-" in out
+    finally:
+        finished.config.write_text(text)
+        finished.run()
+
+
 def test_every_stage_left_its_log_and_its_cost(finished):
     for stage in ("import", "train", "predict", "sweep", "segment", "evaluate"):
         assert list((finished.results() / "logs" / stage).rglob("*.log")), stage

@@ -1,5 +1,6 @@
 # Settings, identities and paths that all rules share.
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -54,7 +55,7 @@ wildcard_constraints:
     prediction="[^/]+",
     sweep="[^/]+",
     segmentation="[^/]+",
-    evaluation="[^/]+",
+    evaluation="|".join(map(re.escape, EVALUATIONS)),  # what another run has left is only read
     step=r"\d+",
 
 

@@ -4,6 +4,7 @@ rule evaluate:
             VOLUMES[wc.volume][1]
         ),
         volume=f"{FOLDER}/volumes/{{volume}}/volume.json",
+        against=lambda wc: EVALUATIONS[wc.evaluation].against(wc.volume),
     output:
         f"{FOLDER}/evaluations/{{evaluation}}/{{volume}}/metrics.json",
     log:

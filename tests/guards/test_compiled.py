@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from pipeline_lib.cli.compiled import VARIABLE, keep_compiled_code_local
+from pipeline_lib import compiled
+from pipeline_lib.compiled import VARIABLE, keep_compiled_code_local
 
 
 @pytest.fixture
@@ -22,7 +23,6 @@ def test_a_private_folder_of_this_machine(temporary):
     (folder,) = temporary.iterdir()
     assert os.environ[VARIABLE] == str(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
-    os.environ[VARIABLE] = ""
     keep_compiled_code_local()
     assert os.environ[VARIABLE] == str(folder)
 
@@ -34,9 +34,18 @@ def test_what_the_user_has_set_stays(temporary, monkeypatch):
     assert not list(temporary.iterdir())
 
 
+def test_what_a_job_inherits_from_another_machine_is_made_anew(temporary, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "/of/another/machine/em-pipeline-compiled-0-00000000")
+    keep_compiled_code_local()
+    (folder,) = temporary.iterdir()
+    assert os.environ[VARIABLE] == str(folder)
+
+
 @pytest.mark.parametrize("trap", ["open to others", "a link", "a file"])
 def test_a_folder_that_others_could_have_filled_is_not_used(temporary, trap):
-    folder = temporary / f"em-pipeline-compiled-{os.getuid()}"
+    keep_compiled_code_local()
+    (folder,) = temporary.iterdir()
+    folder.rmdir()
     if trap == "open to others":
         folder.mkdir()
         folder.chmod(0o777)
@@ -45,8 +54,22 @@ def test_a_folder_that_others_could_have_filled_is_not_used(temporary, trap):
         folder.symlink_to(temporary / "theirs")
     else:
         folder.write_text("")
-    keep_compiled_code_local()
-    assert not os.environ[VARIABLE]
+    with pytest.warns(UserWarning, match=f"{folder} is no private folder, .*; set NUMBA_CACHE_DIR"):
+        keep_compiled_code_local()
+    assert VARIABLE not in os.environ
+
+
+def test_changed_source_has_a_folder_of_its_own(temporary, monkeypatch):
+    package = temporary / "package"
+    package.mkdir()
+    (package / "callee.py").write_text("ONE = 1\n")
+    monkeypatch.setattr(compiled, "__file__", str(package / "compiled.py"))
+    folders = []
+    for text in ("ONE = 1\n", "ONE = 10\n"):
+        (package / "callee.py").write_text(text)
+        keep_compiled_code_local()
+        folders.append(os.environ[VARIABLE])
+    assert folders[0] != folders[1]
 
 
 @pytest.mark.slow
