@@ -221,6 +221,25 @@ def report(
 
 
 @app.command()
+def runs(
+    configs: Annotated[list[Path], typer.Argument(help="All current configs of a project; what none of them needs can go.")],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what no current config needs, after listing it.")] = False,
+) -> None:
+    """List every result of a project: its size and age, what it was made with, and whether a config needs it."""
+    from pipeline_lib.artefacts.runs import list_artefacts
+    from pipeline_lib.artefacts.runs import prune as prune_artefacts
+    from pipeline_lib.cli.runs import runs_table
+    from pipeline_lib.settings import load_project
+
+    projects = [load_project(path, []) for path in configs]
+    artefacts = list_artefacts(projects)
+    typer.echo(runs_table(artefacts))
+    if prune:
+        gone = prune_artefacts(projects)
+        typer.echo(f"deleted {len(gone)} results, {sum(artefact.size_bytes for artefact in gone) / 1e6:.1f} MB")
+
+
+@app.command()
 def headline(report: Annotated[Path, typer.Argument(help="The report page.")]) -> None:
     """Print the headline numbers of a report and where it is."""
     text = report.with_name("headline.txt")

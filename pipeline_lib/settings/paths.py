@@ -93,6 +93,14 @@ class Paths:
     def metrics(self) -> list[str]:
         return [f"{self.evaluation_folder}/{identity.volume_id(self.project, name)}/metrics.json" for name in self.scored()]
 
+    def last_files(self) -> list[str]:
+        """The last file of everything that a run makes, but for the report."""
+        volumes = [self.volume(name) for name in self.project.volumes]
+        predictions = [self.prediction(name) for name in self.project.volumes_of("val", "test")]
+        sweep = [*self.curves(), *self.choice()] if self.choice() else []
+        models = dict.fromkeys([*self.checkpoints(), self.network()])
+        return [*volumes, *models, *predictions, *sweep, *self.segmentations(), *self.metrics()]
+
     def against(self, volume_id: str) -> list[str]:
         """What the evaluation of a volume is compared with, as far as the settings name another run."""
         folder = self.project.evaluation.against

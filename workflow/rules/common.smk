@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from pipeline_lib.artefacts import Lock
+from pipeline_lib.artefacts.runs import record_run
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity, parse_project, sources, stages
 from pipeline_lib.settings.load import read_config
@@ -67,6 +68,8 @@ def options(name, values):
 onstart:
     try:
         PROJECT_LOCK.__enter__()
+        for run in RUNS:
+            record_run(run)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

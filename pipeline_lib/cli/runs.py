@@ -1,0 +1,44 @@
+"""The list of a project's results as a table for the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pipeline_lib.artefacts.runs import Artefact
+
+_HEADER = ("", "result", "state", "size", "age", "set otherwise than in the first config")
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+def runs_table(artefacts: Sequence[Artefact]) -> str:
+    """One line for each result, those that no config needs marked with a minus; sums at the end."""
+    now = time.time()
+    rows = [_HEADER]
+    for found in artefacts:
+        mark, name = "" if found.needed else "-", f"{found.kind}/{found.name}"
+        rows.append((mark, name, found.state, _size(found.size_bytes), _age(now - found.changed_s), found.differs))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
+    right = (3, 4)
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    unneeded = [found for found in artefacts if not found.needed]
+    total, may_go = (_size(sum(found.size_bytes for found in some)) for some in (artefacts, unneeded))
+    end = f"{len(artefacts)} results, {total}; {len(unneeded)} of them, {may_go}, are needed by no config given (-)"
+    return "\n".join([*(line.rstrip() for line in lines), end])
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def _age(seconds: float) -> str:
+    for unit_s, unit in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
