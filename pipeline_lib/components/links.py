@@ -8,6 +8,9 @@ seen. (An affinity is stored the other way round, at the first voxel of its edge
      LINK_Y   |
     y - 1 --- v --- x - 1
                 LINK_X
+
+LINK_OUT marks a voxel with an edge, in whatever direction, to one that is not among those labelled: then it is in a component
+even if it is alone.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-LINK_X, LINK_Y, LINK_Z = 1, 2, 4
+LINK_X, LINK_Y, LINK_Z, LINK_OUT = 1, 2, 4, 8
 
 
 @njit(cache=True, nogil=True)

@@ -45,13 +45,16 @@ class MergeTree(NamedTuple):
 
 
 def merge_basins(
-    levels: np.ndarray, basins: np.ndarray, n_basins: int, *, lowest_level: int, threads: int, most_edges: int
+    levels: np.ndarray, basins: np.ndarray, n_basins: int, *, lowest_level: int, threads: int, most_edges: int | None = None
 ) -> MergeTree:
     """The merges of all basins by edges above the lowest level.
 
     levels: (3, z, y, x) uint8, source-voxel storage. basins: (z, y, x) ids 1..n_basins, 0 where no edge is above the lowest
-    level. most_edges: to be held in memory at once; a single level may exceed it.
+    level. most_edges: to be held in memory at once, by default a quarter of the voxels, so 2 bytes for each; a single level may
+    exceed it.
     """
+    if most_edges is None:
+        most_edges = basins.size // 4
     tree = MergeTree(np.arange(n_basins + 1, dtype=basins.dtype), np.zeros(n_basins + 1, np.uint8))
     sizes = np.ones(n_basins + 1, basins.dtype)  # in basins
     roots = np.arange(n_basins + 1, dtype=basins.dtype)  # the same trees with shortened ways

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from pipeline_lib.components.links import LINK_Y, LINK_Z
+from pipeline_lib.components.links import LINK_OUT, LINK_Y, LINK_Z
 
 ALONE = 0  # in place of a parent: a run of one voxel without any link so far
 
@@ -88,7 +88,8 @@ def _number_row(links: np.ndarray, runs: np.ndarray, parents: np.ndarray, n_runs
         linked = links[x] & 1
         n_runs += 1 - linked
         runs[x] = n_runs
-        parents[n_runs] = linked * n_runs  # the run's own root from its second voxel on, ALONE before
+        # The run's own root from its second voxel on, or at once with a link out; ALONE before.
+        parents[n_runs] = (linked | links[x] // LINK_OUT) * n_runs
     return n_runs
 
 

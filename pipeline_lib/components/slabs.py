@@ -27,6 +27,11 @@ def threads_for(threads: int | None, n_planes: int) -> int:
     return max(1, min(threads, n_planes))
 
 
+def id_type(n_ids: int) -> type[np.unsignedinteger]:
+    """uint32, or uint64 where that is too small for so many ids and 0."""
+    return np.uint32 if n_ids < 2**32 - 1 else np.uint64
+
+
 def slabs_of(n_planes: int, n_slabs: int) -> list[range]:
     """The planes in contiguous parts of nearly equal size."""
     ends = [i * n_planes // n_slabs for i in range(n_slabs + 1)]
@@ -46,7 +51,7 @@ def label_links(
     The result does not depend on `threads`. dtype: by default uint32, or uint64 where the number of voxels demands it.
     """
     if dtype is None:
-        dtype = np.uint32 if math.prod(shape_vox) < 2**32 - 1 else np.uint64
+        dtype = id_type(math.prod(shape_vox))
     labels = np.empty(shape_vox, dtype)
     if labels.size == 0:
         return labels, 0
@@ -77,5 +82,15 @@ def label_links(
         n_segments = 0
         for slab, (last_run, _) in zip(slabs, joined, strict=True):
             n_segments = number_trees(parents, slab.start * plane_size + 1, last_run, n_segments)
-        list(pool.map(lambda slab: replace_runs(labels[slab.start : slab.stop].reshape(-1), parents), slabs))
+    replace_labels(labels, parents, threads=threads)
     return labels, n_segments
+
+
+def replace_labels(labels: np.ndarray, ids: np.ndarray, *, threads: int) -> None:
+    """labels: (z, y, x), C-contiguous; each becomes ids[label], in place."""
+
+    def replace(slab: range) -> None:
+        replace_runs(labels[slab.start : slab.stop].reshape(-1), ids)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(replace, slabs_of(labels.shape[0], threads)))

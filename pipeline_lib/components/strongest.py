@@ -17,10 +17,34 @@ import numpy as np
 from numba import njit
 
 from pipeline_lib.components.links import LINK_X, LINK_Y, LINK_Z
+from pipeline_lib.components.slabs import FillLinks, label_links
 
 # Which neighbour a voxel has picked: the links to those before it, and the same for those after it.
 _BEFORE = LINK_X | LINK_Y | LINK_Z
 _AFTER_X, _AFTER_Y, _AFTER_Z = 8 * LINK_X, 8 * LINK_Y, 8 * LINK_Z
+
+
+def find_basins(levels: np.ndarray, lowest_level: int, threads: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Basins (z, y, x) 1..B, 0 where no edge is above the lowest level; the strongest affinity of each voxel; and B.
+
+    levels: (3, z, y, x) uint8, source-voxel storage.
+    """
+    shape_vox = levels.shape[1:]
+    strongest = np.zeros(shape_vox, np.uint8)
+
+    def links_from(first: int) -> FillLinks:
+        picks = np.zeros((2, *shape_vox[1:]), np.uint8)
+        if first > 0:
+            pick_strongest(levels, lowest_level, first - 1, picks[(first - 1) % 2], np.empty_like(picks[0]))
+
+        def fill(z: int, links: np.ndarray) -> None:
+            pick_strongest(levels, lowest_level, z, picks[z % 2], strongest[z])
+            link_picked(levels, z, picks[z % 2], picks[1 - z % 2], links)
+
+        return fill
+
+    basins, n_basins = label_links(shape_vox, links_from, threads=threads)
+    return basins, strongest, n_basins
 
 
 @njit(cache=True, nogil=True)

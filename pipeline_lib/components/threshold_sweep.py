@@ -12,12 +12,11 @@ from pipeline_lib.components.edges import check_affinities, level_of, to_levels
 from pipeline_lib.components.merge_tree import MergeTree, merge_basins
 from pipeline_lib.components.point_history import PointHistory, trace_points
 from pipeline_lib.components.segment_sizes import SizeHistory, trace_sizes
-from pipeline_lib.components.slabs import FillLinks, label_links, slabs_of, threads_for
-from pipeline_lib.components.strongest import link_picked, pick_strongest
+from pipeline_lib.components.slabs import slabs_of, threads_for
+from pipeline_lib.components.strongest import find_basins
 from pipeline_lib.errors import UserError
 
 HIGHEST_LEVEL = 254  # at 255 no uint8 edge is left
-_VOXELS_PER_EDGE = 4  # as many edges between basins are held at once as a quarter of the voxels: 2 bytes for each voxel
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,11 @@ def sweep_thresholds(
     check_affinities(affinities)
     lowest_level = min(level_of(lowest), HIGHEST_LEVEL)
     shape_vox = affinities.shape[1:]
-    points = None if points_vox is None else _inside(points_vox, shape_vox)
+    points = None if points_vox is None else points_inside(points_vox, shape_vox)
     threads = threads_for(threads, shape_vox[0])
     levels = to_levels(affinities)
-    basins, strongest, n_basins = _find_basins(levels, lowest_level, threads)
-    tree = merge_basins(
-        levels, basins, n_basins, lowest_level=lowest_level, threads=threads, most_edges=basins.size // _VOXELS_PER_EDGE
-    )
+    basins, strongest, n_basins = find_basins(levels, lowest_level, threads)
+    tree = merge_basins(levels, basins, n_basins, lowest_level=lowest_level, threads=threads)
     tops = _tops(basins, strongest, n_basins, threads)
     n_segments = tree.count_segments(tops)[HIGHEST_LEVEL : lowest_level - 1 if lowest_level else None : -1]
     thresholds = np.arange(HIGHEST_LEVEL, lowest_level - 1, -1) / 255
@@ -112,7 +109,8 @@ def sweep_thresholds(
     return ThresholdSweep(thresholds, n_segments, basins, strongest, tree, basins[at], strongest[at])
 
 
-def _inside(points_vox: np.ndarray, shape_vox: tuple[int, ...]) -> np.ndarray:
+def points_inside(points_vox: np.ndarray, shape_vox: tuple[int, ...]) -> np.ndarray:
+    """(P, 3) int64 voxels, all of them inside a volume of this shape."""
     points_vox = np.asarray(points_vox)
     if points_vox.size and not np.issubdtype(points_vox.dtype, np.integer):
         raise ValueError(f"points_vox are voxels, so integers, got {points_vox.dtype}")
@@ -124,26 +122,6 @@ def _inside(points_vox: np.ndarray, shape_vox: tuple[int, ...]) -> np.ndarray:
             f"{tuple(points_vox[outside[0]].tolist())}: check the voxel size and the origin of the skeletons"
         )
     return points_vox
-
-
-def _find_basins(levels: np.ndarray, lowest_level: int, threads: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Basins (z, y, x), the strongest affinity of each voxel, and the number of basins."""
-    shape_vox = levels.shape[1:]
-    strongest = np.zeros(shape_vox, np.uint8)
-
-    def links_from(first: int) -> FillLinks:
-        picks = np.zeros((2, *shape_vox[1:]), np.uint8)
-        if first > 0:
-            pick_strongest(levels, lowest_level, first - 1, picks[(first - 1) % 2], np.empty_like(picks[0]))
-
-        def fill(z: int, links: np.ndarray) -> None:
-            pick_strongest(levels, lowest_level, z, picks[z % 2], strongest[z])
-            link_picked(levels, z, picks[z % 2], picks[1 - z % 2], links)
-
-        return fill
-
-    basins, n_basins = label_links(shape_vox, links_from, threads=threads)
-    return basins, strongest, n_basins
 
 
 def _tops(basins: np.ndarray, strongest: np.ndarray, n_basins: int, threads: int) -> np.ndarray:

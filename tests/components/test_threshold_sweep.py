@@ -9,7 +9,7 @@ from components_by_scipy import labelled_by_scipy
 from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds
 from pipeline_lib.components.edges import to_levels
 from pipeline_lib.components.merge_tree import merge_basins
-from pipeline_lib.components.threshold_sweep import _find_basins
+from pipeline_lib.components.strongest import find_basins
 from pipeline_lib.errors import UserError
 
 SHAPE_VOX = (6, 7, 8)
@@ -61,7 +61,7 @@ def test_real_affinities_at_every_tenth_level(shared_data):
 @pytest.mark.parametrize("most_edges", [1, 100, 10**6])
 def test_edges_in_bands_give_the_same_segments(most_edges):
     levels = to_levels(random_affinities(np.uint8))
-    basins, strongest, n_basins = _find_basins(levels, 63, 1)
+    basins, strongest, n_basins = find_basins(levels, 63, 1)
     tree = merge_basins(levels, basins, n_basins, lowest_level=63, threads=2, most_edges=most_edges)
     assert 1 < n_basins < basins.size / 3
     assert (np.diff(tree.attached_at[_way(tree.parents, tree.attached_at)].astype(int)) <= 0).all()
