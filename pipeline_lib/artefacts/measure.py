@@ -8,12 +8,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline_lib.artefacts.atomic import write_json
+
+_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass
@@ -39,6 +41,21 @@ def measured(stage: str, path: Path) -> Iterator[StageRecord]:
     record.peak_memory_mb = round(_peak_memory_kb() / 1024, 1)
     record.host, record.processor, record.python = socket.gethostname(), _processor(), sys.version.split()[0]
     write_json(path, asdict(record))
+
+
+def forget_peak_memory() -> None:
+    """Let `peak_memory_mb` count from now on, where the system allows it (Linux)."""
+    with suppress(OSError):
+        _CLEAR_REFS.write_text("5")
+
+
+def peak_memory_mb() -> float:
+    """The most resident memory that this process has held, in MB (1e6 bytes)."""
+    with suppress(OSError):
+        for line in _STATUS.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _peak_memory_kb() -> int:

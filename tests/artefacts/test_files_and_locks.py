@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from pipeline_lib.artefacts import Lock, ShardStore, measured, read_json, replacing, write_json
+from pipeline_lib.artefacts import Lock, measured, read_json, replacing, write_json
 from pipeline_lib.errors import UserError
 
 
@@ -45,23 +45,6 @@ def test_a_lock_has_one_owner_and_is_released_by_its_death(tmp_path):
         owner.kill()
         with Lock(tmp_path, what="second", patience_s=10):
             pass
-
-
-def test_shards_count_only_with_the_same_digest(tmp_path):
-    store = ShardStore(tmp_path, "aaaa")
-    store.record(0, voxels=3)
-    store.record(2, voxels=4)
-    assert store.missing(range(4)) == [1, 3]
-    assert ShardStore(tmp_path, "bbbb").missing(range(4)) == [0, 1, 2, 3]
-    with pytest.raises(UserError, match="1 of 3 shards are missing, the first is 1"):
-        store.finish(3)
-    assert not store.complete_path.exists()
-    (tmp_path / "shards" / "2.json").write_text('{"digest": "aa')  # torn
-    assert not store.is_done(2)
-    store.record(1)
-    store.record(2)
-    store.finish(3)
-    assert read_json(store.complete_path)["n_shards"] == 3
 
 
 def test_a_stage_measures_its_own_memory(tmp_path):

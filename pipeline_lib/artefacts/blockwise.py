@@ -1,0 +1,300 @@
+"""Artefacts that are computed block by block, by any number of jobs that may run anywhere and at once.
+
+    plan     creates what the blocks are written into, and says in plan.json from what they are computed, and in which grid
+    k/n      the k-th of n jobs computes its share of the blocks and writes shards/<k>-of-<n>.json
+    finish/n verifies all blocks, joins what has to be joined, and writes complete.json, which downstream rules wait for
+    all      the three in one process
+
+Whatever is killed at any moment, the same command goes on: blocks that a journal holds (`records`) are not computed again,
+whichever job they belonged to. The number of jobs can change between two calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline_lib.artefacts.atomic import read_json, write_json
+from pipeline_lib.artefacts.budget import Budget
+from pipeline_lib.artefacts.lock import Lock
+from pipeline_lib.artefacts.records import BlockRecord, Records, as_json, content_of
+from pipeline_lib.artefacts.workers import BlockDone
+from pipeline_lib.errors import UserError
+
+SCHEMA = 1
+# A stage of a killed workflow saves its state and ends; its successor waits for that.
+ORPHAN_PATIENCE_S = 60.0
+
+
+class BlockTask(Protocol):
+    """What a stage does for one volume.
+
+    name: for messages, such as "predict val". inputs: all that decides the content of the blocks, as digests by the name that a
+    user knows each by; they are computed each time they are asked for. layout: plain JSON values that decide how the work is
+    cut, such as the size of blocks; another layout starts an unfinished artefact anew and leaves a finished one alone.
+    created: files that `create` makes; without one of them the artefact starts anew. last_file: what `finish` writes last.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
+
+    @property
+    def layout(self) -> Mapping[str, Any]: ...
+
+    @property
+    def n_blocks(self) -> int: ...
+
+    @property
+    def created(self) -> Sequence[Path]: ...
+
+    @property
+    def last_file(self) -> Path: ...
+
+    def create(self) -> None:
+        """Make ready what the blocks are written into; what an earlier plan left may be there."""
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        """Compute and write these blocks, in any order, each from scratch; shows its progress."""
+
+    def finish(self) -> Mapping[str, Any]:
+        """What needs all blocks; returns plain JSON values for complete.json."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the steps above: "plan", "finish" after n jobs, "all", or the "job" k of n, counted from 0."""
+
+    kind: str
+    job: int = 0
+    n_jobs: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Step:
+        word, slash, n_jobs = text.partition("/")
+        if slash and n_jobs.isdecimal() and word == "finish":
+            return cls("finish", n_jobs=int(n_jobs))
+        if slash and n_jobs.isdecimal() and word.isdecimal() and int(word) < int(n_jobs):
+            return cls("job", int(word), int(n_jobs))
+        if text in ("plan", "all"):
+            return cls(text)
+        raise UserError(f"a step is plan, k/n with 0 <= k < n for the k-th of n jobs, finish/n, or all; got {text!r}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a stage is run. max_blocks: compute at most so many blocks, for a quick look, and do not finish."""
+
+    budget: Budget
+    step: Step = Step("all")
+    max_blocks: int | None = None
+
+
+def run_task(task: BlockTask, run: Run) -> None:
+    """Run one step of a task.
+
+    UserError for a folder that another process works in, and for inputs that have changed since the plan was made.
+    """
+    _Running(task, run.step, run.max_blocks).run()
+
+
+def record_path(folder: Path, step: Step) -> Path:
+    """Where the cost of a step is told: that of jobs that share the blocks each in a file of its own."""
+    if step.kind in ("all", "finish"):
+        return folder / "record.json"
+    return folder / "records" / ("plan.json" if step.kind == "plan" else f"{step.job}-of-{step.n_jobs}.json")
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """What all the steps cost that made a complete artefact, the last one first; empty where that is not told."""
+    n_jobs = (_read(folder / "complete.json") or {}).get("n_jobs", 1)
+    steps = [Step("finish"), Step("plan"), *(Step("job", k, n_jobs) for k in range(n_jobs))] if n_jobs > 1 else [Step("all")]
+    found = (_read(record_path(folder, step)) for step in steps)
+    return [record for record in found if record is not None]
+
+
+def content_of_complete(folder: Path) -> str:
+    """The digest of the blocks of a complete artefact; UserError where there is none."""
+    complete = _read(folder / "complete.json")
+    if complete is None or "content" not in complete:
+        raise UserError(f"{folder} holds no complete result; run the stage that makes it")
+    return str(complete["content"])
+
+
+def job_records(folder: Path, n_jobs: int) -> list[str]:
+    """What `n_jobs` jobs leave in `folder`, and finishing waits for: none where one process does it all.
+
+    Of a complete artefact the records of those jobs that made it, so that another division asks for nothing.
+    """
+    complete = _read(folder / "complete.json") or {}
+    n = complete.get("n_jobs", n_jobs)
+    return [f"{folder}/shards/{k}-of-{n}.json" for k in range(n)] if n > 1 else []
+
+
+def shares(n_blocks: int, n_jobs: int) -> list[range]:
+    """The blocks of each job: contiguous, of nearly equal size, empty where there are more jobs than blocks."""
+    return [range(k * n_blocks // n_jobs, (k + 1) * n_blocks // n_jobs) for k in range(n_jobs)]
+
+
+class _Running:
+    """One step of one task. The plan is what plan.json holds: what is computed from what, as far as it can be told now."""
+
+    def __init__(self, task: BlockTask, step: Step, max_blocks: int | None) -> None:
+        self.task = task
+        self.step = step
+        self.max_blocks = max_blocks
+        self.plan = _plan_of(task)
+        digest = hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()[:16]
+        self.records = Records(task.folder, digest)
+
+    def run(self) -> None:
+        step = self.step
+        if step.kind == "job":
+            blocks, job = shares(self.task.n_blocks, step.n_jobs)[step.job], f"{step.job}-of-{step.n_jobs}"
+            with Lock(self.task.folder, what=f"{self.task.name}, job {job}", patience_s=ORPHAN_PATIENCE_S, blocks=blocks):
+                self._check_planned()
+                self._share(blocks, job)
+            return
+        with Lock(self.task.folder, what=self.task.name, patience_s=ORPHAN_PATIENCE_S):
+            if self._is_complete() and step.kind != "plan":
+                self._say("is complete; nothing to do")
+            elif step.kind == "plan":
+                self._make_plan()
+                write_json(self.records.shards / "planned.json", {"schema": SCHEMA, "digest": self.records.digest})
+            elif step.kind == "finish":
+                self._check_planned()
+                self._finish()
+            else:
+                self._make_plan()
+                if self._compute_missing(range(self.task.n_blocks), "0-of-1"):
+                    self._finish()
+
+    def _is_complete(self) -> bool:
+        complete = _read(self.task.folder / "complete.json") or {}
+        is_same = complete.get("schema") == SCHEMA and complete.get("inputs") == self.plan["inputs"]
+        return is_same and all(path.exists() for path in (self.task.last_file, *self.task.created))
+
+    def _make_plan(self) -> None:
+        present = _read(self.task.folder / "plan.json")
+        is_made = all(path.exists() for path in self.task.created)
+        if present == self.plan and is_made:
+            return
+        if present is not None:
+            self._say(f"starts anew: {_difference(present, self.plan) if is_made else 'files were removed'}")
+        self._forget()
+        self.task.create()
+        write_json(self.task.folder / "plan.json", self.plan)
+
+    def _check_planned(self) -> None:
+        present = _read(self.task.folder / "plan.json")
+        if present is None:
+            raise UserError(f"{self.task.name}: {self.task.folder} holds no plan; run the step plan first")
+        if present != self.plan:
+            raise UserError(f"{self.task.name}: {_difference(present, self.plan)} since it was planned; run the workflow again")
+
+    def _check_unchanged(self) -> None:
+        """After the work: an input that was changed meanwhile would go unnoticed."""
+        now = _plan_of(self.task)
+        if now != self.plan:
+            raise UserError(f"{self.task.name}: {_difference(self.plan, now)} while it was read; run the workflow again")
+
+    def _forget(self) -> None:
+        """Remove what an earlier plan left; the plan goes first: a kill on the way leaves no plan without its records."""
+        folder = self.task.folder
+        try:
+            for path in (self.task.last_file, folder / "complete.json", folder / "plan.json"):
+                path.unlink(missing_ok=True)
+            if self.records.shards.exists():
+                shutil.rmtree(self.records.shards)
+        except OSError as error:
+            raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
+
+    def _share(self, blocks: range, job: str) -> None:
+        if not self._compute_missing(blocks, job):
+            return
+        self._check_unchanged()
+        found = self.records.read()
+        told = [as_json(found[block]) for block in blocks]
+        write_json(self.records.shards / f"{job}.json", {"schema": SCHEMA, "digest": self.records.digest, "blocks": told})
+
+    def _compute_missing(self, blocks: range, job: str) -> bool:
+        """Returns whether all of `blocks` are done."""
+        found = self.records.read()
+        missing = [b for b in blocks if b not in found or not found[b].is_intact(self.task.folder, trust_time=False)]
+        chosen = missing if self.max_blocks is None else missing[: self.max_blocks]
+        if len(missing) < len(blocks):
+            self._say(f"goes on: {len(blocks) - len(missing)} of {len(blocks)} blocks are done")
+        if chosen:
+            with self.records.journal(job) as journal:
+                for done in self.task.compute(chosen):
+                    journal.append(BlockRecord.of(done, self.task.folder))
+        n_left = len(missing) - len(chosen)
+        if n_left:
+            self._say(f"{n_left} of {len(blocks)} blocks are left; run without --max-blocks to go on")
+        return not n_left
+
+    def _finish(self) -> None:
+        found = self.records.read()
+        missing = [b for b in range(self.task.n_blocks) if b not in found]
+        damaged = [b for b, record in found.items() if not record.is_intact(self.task.folder, trust_time=True)]
+        if missing or damaged:
+            self._forget_jobs_of({*missing, *damaged})
+            lists = [(missing, "missing"), (damaged, "damaged")]
+            told = [f"{len(b)} of {self.task.n_blocks} blocks are {how}, the first is {min(b)}" for b, how in lists if b]
+            raise UserError(f"{self.task.name}: {' and '.join(told)}; run the workflow again, which computes them")
+        facts = self.task.finish()
+        self._check_unchanged()
+        cost = {
+            "blocks_wall_s": round(sum(record.wall_s for record in found.values()), 3),
+            "blocks_peak_memory_mb": max((record.peak_memory_mb for record in found.values()), default=0.0),
+        }
+        complete = {**self.plan, "content": content_of(found.values()), "n_jobs": self.step.n_jobs, **cost, **facts}
+        write_json(self.task.folder / "complete.json", complete)
+
+    def _forget_jobs_of(self, blocks: set[int]) -> None:
+        """Remove what says that jobs with these blocks are done, so that the workflow runs them again."""
+        for path in self.records.shards.glob("*-of-*.json"):
+            told = _read(path) or {}
+            if told.get("digest") != self.records.digest or blocks & {record["block"] for record in told["blocks"]}:
+                path.unlink(missing_ok=True)
+
+    def _say(self, what: str) -> None:
+        print(f"{self.task.name}: {what}", file=sys.stderr, flush=True)
+
+
+def _plan_of(task: BlockTask) -> dict[str, Any]:
+    plan = {"schema": SCHEMA, "inputs": dict(task.inputs), "layout": dict(task.layout), "n_blocks": task.n_blocks}
+    content: dict[str, Any] = json.loads(json.dumps(plan))  # as it is read back: tuples become lists
+    return content
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In words, what is no longer as it was."""
+    for part in ("inputs", "layout"):
+        old, new = before.get(part, {}), now[part]
+        changed = [key for key in new if old.get(key) != new[key]] + [key for key in old if key not in new]
+        if changed:
+            return f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed"
+    return "the number of blocks has changed"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none; a torn file counts as none."""
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+    except UserError:
+        return None
+    return content if isinstance(content, dict) else None

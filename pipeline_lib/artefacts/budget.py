@@ -1,0 +1,84 @@
+"""How much memory and how many processors a stage may use, and how many worker processes that allows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_lib.errors import UserError
+
+PROCESS_MB = 350.0  # a Python process with the libraries of this project, before it holds any voxel
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a stage may use. memory_mb: of all its processes together, in MB (1e6 bytes)."""
+
+    memory_mb: float
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes that share the blocks of a stage, and the threads of each. One worker is the stage's own process."""
+
+    workers: int
+    threads: int
+
+
+def installed_memory_mb() -> float:
+    """The memory of this machine, or of the group of processes that this one is confined to."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CGROUP_LIMITS:
+        with suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text(encoding="utf-8")))
+    return min(limits) / 1e6
+
+
+def crew_for(
+    budget: Budget,
+    *,
+    name: str,
+    block_vox: tuple[int, int, int],
+    n_blocks: int,
+    need_mb: Callable[[tuple[int, int, int]], float],
+    setting: str,
+    step_vox: tuple[int, int, int],
+) -> Crew:
+    """As many workers as the memory allows, at most one for each thread and block; what was chosen is printed.
+
+    need_mb: what one worker holds for blocks of a given size, in MB, beside `PROCESS_MB`. A block that does not fit is a
+    UserError that names the largest that does, a multiple of `step_vox`; `setting` is what the user would change.
+    """
+    one_mb = PROCESS_MB + need_mb(block_vox)
+    if one_mb > budget.memory_mb:
+        fitting = largest_fitting(block_vox, step_vox, lambda block: PROCESS_MB + need_mb(block) <= budget.memory_mb)
+        advice = f"the largest that fits is {list(fitting)}" if fitting else f"no multiple of {list(step_vox)} fits"
+        raise UserError(
+            f"{setting} {list(block_vox)} takes {one_mb:.0f} MB, but the memory budget is {budget.memory_mb:.0f} MB; {advice}"
+        )
+    most = int((budget.memory_mb - PROCESS_MB) // one_mb)  # beside them, the stage's own process
+    workers = max(1, min(most, budget.threads, n_blocks))
+    shape = " x ".join(map(str, block_vox))
+    blocks, processes = ("block" if n_blocks == 1 else "blocks"), ("process" if workers == 1 else "processes")
+    print(
+        f"{name}: {n_blocks} {blocks} of {shape}, {workers} {processes} of {one_mb:.0f} MB within {budget.memory_mb:.0f} MB",
+        file=sys.stderr,
+        flush=True,
+    )
+    return Crew(workers, max(1, budget.threads // workers))
+
+
+def largest_fitting(
+    block_vox: tuple[int, int, int], step_vox: tuple[int, int, int], fits: Callable[[tuple[int, int, int]], bool]
+) -> tuple[int, int, int] | None:
+    """The block with the most voxels among multiples of `step_vox` up to `block_vox` that fits, or None."""
+    multiples = [range(step, max(n, step) + 1, step) for n, step in zip(block_vox, step_vox, strict=True)]
+    z_sizes, y_sizes, x_sizes = multiples
+    sizes = sorted(((z, y, x) for z in z_sizes for y in y_sizes for x in x_sizes), key=lambda s: (-s[0] * s[1] * s[2], s))
+    return next((size for size in sizes if fits(size)), None)
