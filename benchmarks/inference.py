@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline_lib.artefacts import Budget, Run, run_task
 from pipeline_lib.geometry import BlockGrid, Triple
+from pipeline_lib.inference.checkpoint import load_trained_network
 from pipeline_lib.inference.columns import columns_of, count_calls
 from pipeline_lib.inference.patches import count_patches
-from pipeline_lib.inference.predict import load_trained_network, plan_prediction, run_prediction
+from pipeline_lib.inference.predict import Prediction
 from pipeline_lib.network import network_from_settings
 from pipeline_lib.settings.learning import TargetSettings
 from pipeline_lib.settings.networks import ResidualSymmetricUNet
@@ -65,7 +68,9 @@ def measure(settings: PredictStage, shape: Triple, precision: str, folder: Path)
         passes_s.append(time.perf_counter() - begin)
         return values
 
-    run_prediction(plan_prediction(settings, checkpoint, network, volume, folder / "prediction"), timed)
+    task = Prediction(settings, checkpoint, network, volume, folder / "prediction")
+    task.forward = timed
+    run_task(task, Run(Budget(memory_mb=math.inf)))
     wall_s = time.perf_counter() - start
     return {
         "forward_calls": len(passes_s),

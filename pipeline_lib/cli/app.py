@@ -9,10 +9,15 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.artefacts import Budget, Run, Step
+from pipeline_lib.artefacts.budget import installed_memory_mb
+from pipeline_lib.artefacts.workers import set_threads
 from pipeline_lib.cli import config
-from pipeline_lib.cli.stage import set_threads, stage
+from pipeline_lib.cli.stage import stage
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import stages
+
+INSTALLED_MB = installed_memory_mb()
 
 app = typer.Typer(
     help="From raw electron microscopy volumes to scored neuron segmentations.",
@@ -28,6 +33,14 @@ ExecutionText = Annotated[
 ]
 Log = Annotated[Path | None, typer.Option("--log", help="Copy of all output.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads to use.")]
+Choice = Annotated[Path | None, typer.Option(help="The choice.json of a sweep, unless a threshold is set.")]
+MemoryMB = Annotated[
+    float, typer.Option("--memory-mb", min=1, help="Memory that all processes of the stage may use together; default: all.")
+]
+StepText = Annotated[
+    str, typer.Option("--step", help="plan, k/n for the k-th of n jobs that share the blocks, finish/n, or all in one process.")
+]
+MaxBlocks = Annotated[int | None, typer.Option("--max-blocks", min=1, help="For a quick look: compute so many, and stop.")]
 Output = Annotated[Path, typer.Option(help="The file that is written last; the rest of the result stands beside it.")]
 VolumeFile = Annotated[Path, typer.Option("--volume", help="The volume.json of an imported volume.")]
 Prediction = Annotated[Path, typer.Option(help="The complete.json of a prediction.")]
@@ -47,18 +60,30 @@ def main() -> None:
 
 
 @app.command("import")
-def import_(output: Output, settings: SettingsText, execution: ExecutionText = "{}", log: Log = None) -> None:
+def import_(
+    output: Output,
+    settings: SettingsText,
+    execution: ExecutionText = "{}",
+    threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
+    log: Log = None,
+) -> None:
     """Convert one volume: image, labels, mask and skeletons."""
-    with stage("import", output.parent, log):
-        told = stages.load_stage(stages.ImportStage, settings, execution)
-        if told.volume.kind == "synthetic":
+    set_threads(threads)
+    told_step = Step.parse(step)
+    told = stages.load_stage(stages.ImportStage, settings, execution)
+    source = told.volume
+    with stage("import", output.parent, log, step=None if source.kind == "synthetic" else told_step):
+        if source.kind == "synthetic":
             from pipeline_lib.synthetic import generate_volume
 
-            generate_volume(told.name, told.volume, output.parent)
+            generate_volume(told.name, source, output.parent)
         else:
             from pipeline_lib.importing import import_volume
 
-            import_volume(told, output.parent)
+            import_volume(told, output.parent, run=Run(Budget(memory_mb, threads), told_step, max_blocks))
 
 
 @app.command()
@@ -111,18 +136,26 @@ def predict(
     settings: SettingsText,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
     log: Log = None,
 ) -> None:
     """Predict the affinities of a volume, block by block."""
     set_threads(threads)
-    with stage("predict", output.parent, log):
+    told_step = Step.parse(step)
+    with stage("predict", output.parent, log, step=told_step):
         from pipeline_lib.artefacts import read_json
         from pipeline_lib.inference import predict_volume
         from pipeline_lib.volumes import Volume
 
-        checkpoint = model.parent / read_json(model)["checkpoint"] if model.suffix == ".json" else model
-        told = stages.load_stage(stages.PredictStage, settings, execution)
-        predict_volume(told, checkpoint, Volume.open(volume.parent), output.parent, threads=threads)
+        predict_volume(
+            stages.load_stage(stages.PredictStage, settings, execution),
+            model.parent / read_json(model)["checkpoint"] if model.suffix == ".json" else model,
+            Volume.open(volume.parent),
+            output.parent,
+            run=Run(Budget(memory_mb, threads), told_step, max_blocks),
+        )
 
 
 @app.command()
@@ -133,16 +166,21 @@ def sweep(
     settings: SettingsText,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
     log: Log = None,
 ) -> None:
     """Score every threshold on a val volume."""
     set_threads(threads)
-    with stage("sweep", output.parent, log):
+    told_step = Step.parse(step)
+    with stage("sweep", output.parent, log, step=told_step):
         from pipeline_lib.evaluation import sweep_volume
         from pipeline_lib.volumes import Volume
 
         told = stages.load_stage(stages.SweepStage, settings, execution)
-        sweep_volume(told, prediction.parent, Volume.open(volume.parent), output.parent, threads=threads)
+        run = Run(Budget(memory_mb, threads), told_step, max_blocks)
+        sweep_volume(told, prediction.parent, Volume.open(volume.parent), output.parent, run=run)
 
 
 @app.command()
@@ -163,24 +201,60 @@ def choose_threshold(
 
 
 @app.command()
+def label(
+    prediction: Prediction,
+    volume: VolumeFile,
+    output: Output,
+    settings: SettingsText,
+    choice: Choice = None,
+    execution: ExecutionText = "{}",
+    threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
+    log: Log = None,
+) -> None:
+    """Label the components of each block, and join those of neighbouring blocks."""
+    set_threads(threads)
+    told_step = Step.parse(step)
+    with stage("label", output.parent, log, step=told_step):
+        from pipeline_lib.segmentation import label_volume
+        from pipeline_lib.volumes import Volume
+
+        told = stages.load_stage(stages.SegmentStage, settings, execution).segmentation
+        run = Run(Budget(memory_mb, threads), told_step, max_blocks)
+        label_volume(told, prediction.parent, Volume.open(volume.parent), output.parent, choice=choice, run=run)
+
+
+@app.command()
 def segment(
     prediction: Prediction,
     volume: VolumeFile,
     output: Output,
     settings: SettingsText,
-    choice: Annotated[Path | None, typer.Option(help="The choice.json of a sweep, unless a threshold is set.")] = None,
+    components: Annotated[Path | None, typer.Option(help="The complete.json of the stage label.")] = None,
+    choice: Choice = None,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
     log: Log = None,
 ) -> None:
-    """Turn affinities into segments."""
+    """Write the segments: those that label has joined, or without them those of the whole volume in memory."""
     set_threads(threads)
-    with stage("segment", output.parent, log):
-        from pipeline_lib.segmentation import segment_volume
+    told_step = Step.parse(step)
+    with stage("segment", output.parent, log, step=told_step):
+        from pipeline_lib.segmentation import segment_volume, segment_whole_volume
         from pipeline_lib.volumes import Volume
 
-        told = stages.load_stage(stages.SegmentStage, settings, execution)
-        segment_volume(told.segmentation, prediction.parent, Volume.open(volume.parent), output.parent, choice=choice)
+        told = stages.load_stage(stages.SegmentStage, settings, execution).segmentation
+        run = Run(Budget(memory_mb, threads), told_step, max_blocks)
+        source, folder = Volume.open(volume.parent), output.parent
+        if components is not None:
+            segment_volume(told, prediction.parent, source, folder, components=components.parent, run=run)
+        else:
+            segment_whole_volume(told, prediction.parent, source, folder, choice=choice, run=run)
 
 
 @app.command()
@@ -194,16 +268,27 @@ def evaluate(
     ] = None,
     verify: Annotated[Verifier | None, typer.Option(help="Compare the scores with those of another library.")] = None,
     execution: ExecutionText = "{}",
+    threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
     log: Log = None,
 ) -> None:
-    """Score a segmentation against skeletons and labels."""
-    with stage("evaluate", output.parent, log):
+    """Score a segmentation against skeletons and labels, block by block."""
+    set_threads(threads)
+    told_step = Step.parse(step)
+    with stage("evaluate", output.parent, log, step=told_step):
         from pipeline_lib.evaluation import evaluate_volume
         from pipeline_lib.volumes import Volume
 
-        told = stages.load_stage(stages.EvaluateStage, settings, execution)
         evaluate_volume(
-            told, segmentation.parent, Volume.open(volume.parent), output.parent, against=against, verify=verify is not None
+            stages.load_stage(stages.EvaluateStage, settings, execution),
+            segmentation.parent,
+            Volume.open(volume.parent),
+            output.parent,
+            run=Run(Budget(memory_mb, threads), told_step, max_blocks),
+            against=against,
+            verify=verify is not None,
         )
 
 

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline_lib.artefacts import Lock, measured
+from pipeline_lib.artefacts import Lock, Step, measured, record_path
+from pipeline_lib.artefacts.blockwise import ORPHAN_PATIENCE_S
+from pipeline_lib.artefacts.workers import die_with_parent
 from pipeline_lib.errors import UserError
-
-ORPHAN_PATIENCE_S = 60.0  # a stage of a killed workflow saves its state and ends; its successor waits for that
-_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def stage(name: str, folder: Path, log: Path | None) -> Iterator[None]:
-    """Run a stage that owns `folder`. A UserError is shown as one line, in the log too, and ends the process with code 2."""
+def stage(name: str, folder: Path, log: Path | None, *, step: Step | None = None) -> Iterator[None]:
+    """Run a stage that owns `folder`. A UserError is shown as one line, in the log too, and ends the process with code 2.
+
+    step: of a stage that works block by block; it owns no more of the folder than the blocks that it works on, by itself.
+    """
     _end_with_parent()
+    owned = Lock(folder, what=f"{name} of another run", patience_s=ORPHAN_PATIENCE_S) if step is None else nullcontext()
+    record = record_path(folder, step or Step("all"))
     with _logged_to(log):
         try:
-            with (
-                Lock(folder, what=f"{name} of another run", patience_s=ORPHAN_PATIENCE_S),
-                measured(name, folder / "record.json"),
-            ):
+            with owned, measured(name, record):
                 yield
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted; run again to go on", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
         except UserError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             raise SystemExit(2) from None
@@ -37,8 +39,7 @@ def stage(name: str, folder: Path, log: Path | None) -> Iterator[None]:
 def _end_with_parent() -> None:
     """SIGTERM is an ordinary exit, so that temporary files are removed; on Linux it comes too when the workflow dies."""
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
 
 
 def _exit_on_signal(number: int, frame: Any) -> None:
@@ -100,9 +101,3 @@ class _Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._terminal, name)
-
-
-def set_threads(threads: int) -> None:
-    """Limit the threads of numeric libraries; call before they are imported."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"):
-        os.environ[variable] = str(threads)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline_lib.artefacts import read_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation.sweep import SKELETONS_FILE
+from pipeline_lib.evaluation.curve import SKELETONS_FILE
 from pipeline_lib.metrics.bootstrap import draw_weights
 
 # Higher is better for each; a point of a curve holds the scores of one threshold on one volume.

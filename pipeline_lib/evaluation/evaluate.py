@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import read_json, write_json, write_text
+from pipeline_lib.artefacts import (
+    BlockDone,
+    Run,
+    compute_blocks,
+    crew_for,
+    read_json,
+    run_task,
+    write_json,
+    write_text,
+)
+from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.npz import read_arrays, write_arrays
+from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import errors_table, objects_table, read_skeletons, skeletons_table
 from pipeline_lib.evaluation.verify import verify_with_funlib
-from pipeline_lib.metrics import SkeletonError, SkeletonScores, compare_skeleton_scores, score_skeletons, worst_errors
-from pipeline_lib.settings.stages import EvaluateStage
+from pipeline_lib.geometry import BlockGrid
+from pipeline_lib.metrics import (
+    LabelScores,
+    SkeletonError,
+    SkeletonScores,
+    compare_skeleton_scores,
+    score_skeletons,
+    worst_errors,
+)
+from pipeline_lib.metrics.contingency import Contingency, joined, tabulate
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.scoring import SHARD_VOX
+from pipeline_lib.settings.stages import EvaluateStage, science
 from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
 
@@ -24,6 +49,7 @@ def evaluate_volume(
     volume: Volume,
     folder: Path,
     *,
+    run: Run,
     against: Path | None = None,
     verify: bool = False,
 ) -> None:
@@ -34,63 +60,168 @@ def evaluate_volume(
     """
     if against is None and settings.evaluation.against is not None:
         against = Path(settings.evaluation.against) / folder.name
-    complete = read_json(segmentation / "complete.json")
-    labels = open_array(segmentation / "segmentation.zarr" / "0")
-    if labels.shape != volume.shape_vox:
-        raise UserError(
-            f"{segmentation / 'segmentation.zarr'} has shape {labels.shape}, but volume {volume.name} {volume.shape_vox}; "
-            "give the segmentation of this volume"
+    run_task(Evaluation(settings, segmentation, volume, folder, run=run, against=against, verify=verify), run)
+
+
+class Evaluation:
+    """A block gives the table of true labels and segments in it, and the segments at its skeleton nodes."""
+
+    def __init__(
+        self,
+        settings: EvaluateStage,
+        segmentation: Path,
+        volume: Volume,
+        folder: Path,
+        *,
+        run: Run,
+        against: Path | None,
+        verify: bool,
+    ) -> None:
+        self.name = f"evaluate {volume.name}"
+        self.folder = folder
+        self.created: tuple[Path, ...] = ()
+        self.last_file = folder / "metrics.json"
+        self.truth = GroundTruth(volume, settings.evaluation)
+        self._settings = settings
+        self._segmentation = segmentation
+        self._volume = volume
+        self._against = against
+        self._verify = verify
+        labels = open_array(segmentation / "segmentation.zarr" / "0")
+        if labels.shape != volume.shape_vox:
+            raise UserError(
+                f"{segmentation / 'segmentation.zarr'} has shape {labels.shape}, but volume {volume.name} {volume.shape_vox}; "
+                "give the segmentation of this volume"
+            )
+        if against is not None:
+            _check_comparable(against, volume)
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=settings.evaluation.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self.truth.need_mb,
+            setting="evaluation.block_vox",
+            step_vox=SHARD_VOX,
         )
-    truth = GroundTruth.of(volume, settings.evaluation, in_memory=False)
-    tolerance = settings.evaluation.merge_tolerance
-    skeletons: SkeletonScores | None = None
-    errors: list[SkeletonError] = []
-    if truth.skeletons is not None:
-        nodes = truth.node_segments(labels)
-        skeletons = score_skeletons(truth.skeletons, nodes, merge_tolerance=tolerance)
-        errors = worst_errors(truth.skeletons, nodes, limit=settings.evaluation.worst_errors, merge_tolerance=tolerance)
-        if verify:
-            _verify(truth.skeletons, nodes, skeletons)
-    elif verify:
-        raise UserError(f"there is nothing to verify: volume {volume.name} is not scored against skeletons")
-    comparison = _compare(skeletons, against, volume) if against is not None else None
-    voxels = truth.score_voxels(labels)
-    write_text(folder / "errors.csv", errors_table(errors, volume))
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        against = {} if self._against is None else {f"{self._against}": checksum(self._against / "metrics.json")}
+        return {
+            "the code": str(ALGORITHM_VERSIONS["evaluate"]),
+            "the settings": digest(science(self._settings), self._verify),
+            f"the segmentation {self._segmentation}": content_of_complete(self._segmentation),
+            f"volume {self._volume.name}": self._volume.state(),
+            **against,
+        }
+
+    @property
+    def layout(self) -> Mapping[str, Any]:
+        return {"block_vox": self._settings.evaluation.block_vox}
+
+    @cached_property
+    def grid(self) -> BlockGrid:
+        return self.truth.grid(self._settings.evaluation.block_vox)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.grid)
+
+    def create(self) -> None:
+        """Tables need nothing to be written into."""
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
+
+    def tabulate(self, index: int) -> list[Path]:
+        """Write the table and the node segments of one block."""
+        block = self.grid[index]
+        truth, nodes = self.truth.voxels_of(block), self.truth.nodes_in(block.write_box)
+        arrays = {"nodes": nodes, "node_segments": np.zeros(0, np.uint64)}
+        if truth is not None or len(nodes):
+            labels = np.asarray(open_array(self._segmentation / "segmentation.zarr" / "0")[block.write_box.slices])
+            arrays["node_segments"] = labels[tuple((self.truth.node_voxels[nodes] - block.write_box.start_vox).T)]
+            if truth is not None:
+                arrays |= tabulate(truth.labels, labels, where=truth.scored).cells()
+        path = self._table(index)
+        write_arrays(path, arrays)
+        return [path]
+
+    def _table(self, index: int) -> Path:
+        return self.folder / "blocks" / f"{index}.npz"
+
+    def finish(self) -> Mapping[str, Any]:
+        nodes, table = self._joined()
+        skeletons = self.truth.skeletons
+        scores: SkeletonScores | None = None
+        errors: list[SkeletonError] = []
+        tolerance = self._settings.evaluation.merge_tolerance
+        if skeletons is not None:
+            scores = score_skeletons(skeletons, nodes, merge_tolerance=tolerance)
+            limit = self._settings.evaluation.worst_errors
+            errors = worst_errors(skeletons, nodes, limit=limit, merge_tolerance=tolerance)
+        if self._verify:
+            self._verified(skeletons, nodes, scores)
+        comparison = _compare(scores, self._against, self._volume) if self._against is not None else None
+        voxels = LabelScores.from_table(table, self.truth.rule) if table is not None else None
+        write_text(self.folder / "errors.csv", errors_table(errors, self._volume))
+        if scores is not None:
+            write_text(self.folder / "skeletons.csv", skeletons_table(scores))
+        if voxels is not None:
+            write_text(self.folder / "objects.csv", objects_table(voxels))
+        complete = read_json(self._segmentation / "complete.json")
+        metrics = {
+            "schema": 1,
+            "volume": self._volume.name,
+            "split": self._settings.split,
+            "segmentation_id": self._segmentation.parent.name,
+            "choice": complete["choice"],
+            "n_segments": complete["n_segments"],
+            "skeletons": scores.to_json() if scores is not None else None,
+            "voxels": voxels.to_json() if voxels is not None else None,
+            "comparison": comparison,
+        }
+        write_json(self.last_file, metrics)
+        _tell(metrics)
+        return {}
+
+    def _joined(self) -> tuple[np.ndarray, Contingency | None]:
+        """The segment of each node (N,), and the table of the whole volume where there are labels."""
+        nodes = np.zeros(len(self.truth.node_voxels), np.uint64)
+
+        def tables() -> Iterator[Contingency]:
+            for index in range(self.n_blocks):
+                arrays = read_arrays(self._table(index))
+                nodes[arrays.pop("nodes")] = arrays.pop("node_segments")
+                if self.truth.has_voxels:
+                    yield Contingency.of_cells(**arrays)
+
+        table = joined(tables())
+        return nodes, table if self.truth.has_voxels else None
+
+    def _verified(self, skeletons: Skeletons | None, nodes: np.ndarray, scores: SkeletonScores | None) -> None:
+        if skeletons is None or scores is None:
+            raise UserError(f"there is nothing to verify: volume {self._volume.name} is not scored against skeletons")
+        if scores.merge_tolerance != 0:
+            scores = score_skeletons(skeletons, nodes)
+        found = verify_with_funlib(skeletons, nodes, scores)
+        print("\n".join(found.lines))
+        if found.agrees is False:
+            raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
+
+
+def _tell(metrics: Mapping[str, Any]) -> None:
+    volume, skeletons, voxels, comparison = (metrics[key] for key in ("volume", "skeletons", "voxels", "comparison"))
     if skeletons is not None:
-        write_text(folder / "skeletons.csv", skeletons_table(skeletons))
+        print(f"{volume}: NERL {skeletons['nerl']:.3f} at merge tolerance {skeletons['merge_tolerance']}")
     if voxels is not None:
-        write_text(folder / "objects.csv", objects_table(voxels))
-    metrics = {
-        "schema": 1,
-        "volume": volume.name,
-        "split": settings.split,
-        "segmentation_id": segmentation.parent.name,
-        "choice": complete["choice"],
-        "n_segments": complete["n_segments"],
-        "skeletons": skeletons.to_json() if skeletons is not None else None,
-        "voxels": voxels.to_json() if voxels is not None else None,
-        "comparison": comparison,
-    }
-    write_json(folder / "metrics.json", metrics)
-    if skeletons is not None:
-        print(f"{volume.name}: NERL {skeletons.nerl:.3f} at merge tolerance {tolerance}")
-    if voxels is not None:
-        print(f"{volume.name}: voxel VOI {voxels.voi_split:.3f} split + {voxels.voi_merge:.3f} merge")
+        print(f"{volume}: voxel VOI {voxels['voi_split']:.3f} split + {voxels['voi_merge']:.3f} merge")
     if comparison is not None:
-        print(f"{volume.name} against {comparison['against']}: {comparison['verdict']}")
+        print(f"{volume} against {comparison['against']}: {comparison['verdict']}")
 
 
-def _verify(skeletons: Skeletons, nodes: np.ndarray, scores: SkeletonScores) -> None:
-    if scores.merge_tolerance != 0:
-        scores = score_skeletons(skeletons, nodes)
-    found = verify_with_funlib(skeletons, nodes, scores)
-    print("\n".join(found.lines))
-    if found.agrees is False:
-        raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
-
-
-def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) -> dict[str, Any]:
-    """As under "comparison" in metrics.json."""
+def _check_comparable(against: Path, volume: Volume) -> None:
     if not (against / "metrics.json").is_file():
         raise UserError(
             f"cannot compare with {against}: it holds no metrics.json; give the folder of one volume, "
@@ -99,6 +230,11 @@ def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) ->
     other = read_json(against / "metrics.json")
     if other["volume"] != volume.name:
         raise UserError(f"cannot compare volume {volume.name} with {against}, an evaluation of volume {other['volume']}")
+
+
+def _compare(skeletons: SkeletonScores | None, against: Path, volume: Volume) -> dict[str, Any]:
+    """As under "comparison" in metrics.json."""
+    other = read_json(against / "metrics.json")
     if skeletons is None or other["skeletons"] is None:
         which = f"volume {volume.name}" if skeletons is None else against
         raise UserError(

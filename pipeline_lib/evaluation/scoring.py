@@ -1,105 +1,99 @@
-"""What a volume offers to score a segmentation against."""
+"""What a volume offers to score a segmentation against, and how a block of it is tabulated."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import zarr
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, nm_to_vox_floor
-from pipeline_lib.geometry.box import as_triple
+from pipeline_lib.geometry import BlockGrid, Box, Triple, nm_to_vox_floor
 from pipeline_lib.geometry.grid import Block
-from pipeline_lib.metrics import LabelScores, ScoredVoxels, SkeletonScores, score_skeletons
-from pipeline_lib.metrics.contingency import Contingency, joined, tabulate
-from pipeline_lib.settings.scoring import SHARD_VOX, EvaluationSettings
+from pipeline_lib.metrics import ScoredVoxels
+from pipeline_lib.settings.scoring import EvaluationSettings
 from pipeline_lib.skeletons import Skeletons, load_skeletons
-from pipeline_lib.volumes import Volume, read_points
+from pipeline_lib.volumes import Volume
 
-BLOCK_VOX = as_triple([2 * n for n in SHARD_VOX])  # of labels and segmentation in memory at once
+_LABEL_BYTES = 16  # of a voxel: true label and segment, up to 8 each
+_MASK_BYTES = 4
+_DISTANCE_BYTES = 13  # of a distance to the nearest boundary, and what it is computed from
+
+
+@dataclass(frozen=True)
+class TrueVoxels:
+    """labels: (z, y, x), 0 = background. scored: (z, y, x) bool, which of them the settings admit."""
+
+    labels: np.ndarray
+    scored: np.ndarray
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The truth of one volume, as far as there is one and the settings ask for it.
+    """The truth of one volume, as far as there is one and the settings ask for it; voxels are read block by block.
 
-    node_voxels: (N, 3) of the nodes. labels: (z, y, x), 0 = background. mask: (z, y, x), above 0 = labelled; None if every
-    voxel is. scored: (z, y, x) bool, which voxels `scored_voxels` admits, where that is known beforehand. Labels, mask and the
-    segmentations to score are arrays in memory or on disk; those on disk are read block by block, and for nodes chunk by chunk.
+    A metric that is asked for and cannot be computed is a UserError.
     """
 
-    skeletons: Skeletons | None
-    node_voxels: np.ndarray | None
-    labels: np.ndarray | zarr.Array | None
-    mask: np.ndarray | zarr.Array | None
-    scored_voxels: ScoredVoxels
-    merge_tolerance: int
-    scored: np.ndarray | None = None
+    volume: Volume
+    settings: EvaluationSettings
 
-    @classmethod
-    def of(cls, volume: Volume, settings: EvaluationSettings, *, in_memory: bool = True) -> GroundTruth:
-        """The truth of `volume`; a metric that is asked for and cannot be computed is a UserError.
+    def __post_init__(self) -> None:
+        if self.settings.skeleton_metrics and self.volume.skeletons_file is None:
+            raise UserError(f"evaluation.skeleton_metrics is on, but volume {self.volume.name} has no skeletons")
+        if self.settings.voxel_metrics and self.volume.labels_path is None:
+            raise UserError(f"evaluation.voxel_metrics is on, but volume {self.volume.name} has no labels")
 
-        in_memory: read labels and mask at once, to score several segmentations.
-        """
-        if settings.skeleton_metrics and volume.skeletons_file is None:
-            raise UserError(f"evaluation.skeleton_metrics is on, but volume {volume.name} has no skeletons")
-        if settings.voxel_metrics and volume.labels_path is None:
-            raise UserError(f"evaluation.voxel_metrics is on, but volume {volume.name} has no labels")
-        skeletons = voxels = None
-        labels: np.ndarray | zarr.Array | None = None
-        mask: np.ndarray | zarr.Array | None = None
-        if settings.skeleton_metrics is not False and volume.skeletons_file is not None:
-            skeletons = load_skeletons(volume.skeletons_file)
-            voxels = _voxels_of_nodes(skeletons, volume)
-        if settings.voxel_metrics is not False and volume.labels_path is not None:
-            labels, mask = volume.labels(), volume.mask()
-            if in_memory:
-                labels, mask = (None if array is None else np.asarray(array[:]) for array in (labels, mask))
-        rule = ScoredVoxels(settings.voxels, settings.boundary_tolerance_nm, volume.voxel_size_nm)
-        scored = None
-        if isinstance(labels, np.ndarray):
-            scored = rule.of(labels, None if mask is None else np.asarray(mask) > 0)
-        return cls(skeletons, voxels, labels, mask, rule, settings.merge_tolerance, scored)
+    @property
+    def has_voxels(self) -> bool:
+        return self.settings.voxel_metrics is not False and self.volume.labels_path is not None
 
-    def node_segments(self, segmentation: np.ndarray | zarr.Array) -> np.ndarray:
-        """(N,) segment of each skeleton node."""
-        if self.node_voxels is None:
-            raise ValueError("there are no skeletons")
-        if isinstance(segmentation, np.ndarray):
-            return segmentation[tuple(self.node_voxels.T)]
-        return read_points(segmentation, self.node_voxels)
+    @cached_property
+    def skeletons(self) -> Skeletons | None:
+        wanted = self.settings.skeleton_metrics is not False
+        return load_skeletons(self.volume.skeletons_file) if wanted and self.volume.skeletons_file is not None else None
 
-    def score_skeletons(self, segmentation: np.ndarray | zarr.Array) -> SkeletonScores | None:
-        if self.skeletons is None:
+    @cached_property
+    def node_voxels(self) -> np.ndarray:
+        """(N, 3) zyx of the nodes; UserError for one outside the volume."""
+        skeletons, volume = self.skeletons, self.volume
+        if skeletons is None:
+            return np.zeros((0, 3), np.int64)
+        voxels = nm_to_vox_floor(skeletons.node_positions_nm, volume.voxel_size_nm)
+        outside = np.any((voxels < 0) | (voxels >= np.array(volume.shape_vox)), axis=1)
+        if outside.any():
+            first = skeletons.node_positions_nm[outside][0].tolist()
+            extent = [n * s for n, s in zip(volume.shape_vox, volume.voxel_size_nm, strict=True)]
+            raise UserError(
+                f"volume {volume.name}: {outside.sum()} skeleton nodes lie outside, such as {first} nm of {extent} nm"
+            )
+        return voxels
+
+    @property
+    def rule(self) -> ScoredVoxels:
+        return ScoredVoxels(self.settings.voxels, self.settings.boundary_tolerance_nm, self.volume.voxel_size_nm)
+
+    def grid(self, block_vox: Triple) -> BlockGrid:
+        """Blocks to tabulate, with the halo that decides which of their voxels are scored."""
+        return BlockGrid(self.volume.shape_vox, block_vox, self.rule.halo_vox if self.has_voxels else (0, 0, 0))
+
+    def need_mb(self, block_vox: Triple) -> float:
+        """Memory to tabulate one block, in MB."""
+        block = self.grid(block_vox)[0]
+        per_voxel = _LABEL_BYTES + _MASK_BYTES + (_DISTANCE_BYTES if self.settings.boundary_tolerance_nm else 0)
+        return per_voxel * block.read_box.n_voxels / 1e6 if self.has_voxels else _LABEL_BYTES * block.write_box.n_voxels / 1e6
+
+    def voxels_of(self, block: Block) -> TrueVoxels | None:
+        """The truth in the block's write_box; None where there are no labels to score."""
+        labels_array, mask_array = self.volume.labels(), self.volume.mask()
+        if not self.has_voxels or labels_array is None:
             return None
-        return score_skeletons(self.skeletons, self.node_segments(segmentation), merge_tolerance=self.merge_tolerance)
-
-    def score_voxels(self, segmentation: np.ndarray | zarr.Array) -> LabelScores | None:
-        """Equal to score_labels on the whole volume."""
-        if self.labels is None:
-            return None
-        if isinstance(self.labels, np.ndarray) and isinstance(segmentation, np.ndarray):
-            return LabelScores.from_table(tabulate(self.labels, segmentation, where=self.scored), self.scored_voxels)
-        grid = BlockGrid(as_triple(self.labels.shape), BLOCK_VOX, self.scored_voxels.halo_vox)
-        return LabelScores.from_table(joined(self._table(segmentation, block) for block in grid), self.scored_voxels)
-
-    def _table(self, segmentation: np.ndarray | zarr.Array, block: Block) -> Contingency:
-        if self.labels is None:
-            raise ValueError("there are no labels")
-        labels = np.asarray(self.labels[block.read_box.slices])
-        valid = np.asarray(self.mask[block.read_box.slices]) > 0 if self.mask is not None else None
+        labels = np.asarray(labels_array[block.read_box.slices])
+        valid = np.asarray(mask_array[block.read_box.slices]) > 0 if mask_array is not None else None
         inside = block.write_box.relative_to(block.read_box).slices
-        scored = self.scored_voxels.of(labels, valid)[inside]
-        return tabulate(labels[inside], np.asarray(segmentation[block.write_box.slices]), where=scored)
+        return TrueVoxels(labels[inside], self.rule.of(labels, valid)[inside])
 
-
-def _voxels_of_nodes(skeletons: Skeletons, volume: Volume) -> np.ndarray:
-    voxels = nm_to_vox_floor(skeletons.node_positions_nm, volume.voxel_size_nm)
-    outside = np.any((voxels < 0) | (voxels >= np.array(volume.shape_vox)), axis=1)
-    if outside.any():
-        first = skeletons.node_positions_nm[outside][0].tolist()
-        extent = [n * s for n, s in zip(volume.shape_vox, volume.voxel_size_nm, strict=True)]
-        raise UserError(f"volume {volume.name}: {outside.sum()} skeleton nodes lie outside, such as {first} nm of {extent} nm")
-    return voxels
+    def nodes_in(self, box: Box) -> np.ndarray:
+        """Indices, rising, of the skeleton nodes in a box."""
+        inside = np.all((self.node_voxels >= box.start_vox) & (self.node_voxels < box.stop_vox), axis=1)
+        return np.flatnonzero(inside)

@@ -2,108 +2,214 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from pipeline_lib.artefacts import replacing, write_json
-from pipeline_lib.components import HIGHEST_LEVEL, ThresholdSweep, finish_components, level_of, sweep_thresholds
+from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.npz import read_arrays, write_arrays
+from pipeline_lib.components import BlockSummary, join_blocks, label_block, level_of
+from pipeline_lib.components.regions import PointSweep, RegionForest, finish_sweep, join_regions, join_rounds, reduce_block
 from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.curve import CURVE_FILE, TriedThreshold, levels_of, write_levels, write_tried
 from pipeline_lib.evaluation.scoring import GroundTruth
-from pipeline_lib.metrics import SkeletonScores, ThresholdCurve, score_thresholds
-from pipeline_lib.settings.scoring import SegmentationSettings
-from pipeline_lib.settings.stages import SweepStage
+from pipeline_lib.evaluation.whole_sweep import WholeSweep
+from pipeline_lib.geometry import BlockGrid, Triple
+from pipeline_lib.geometry.grid import Block
+from pipeline_lib.metrics import LabelScores, score_skeletons, score_thresholds
+from pipeline_lib.metrics.contingency import Contingency, joined, tabulate
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.scoring import SHARD_VOX
+from pipeline_lib.settings.stages import SweepStage, science
 from pipeline_lib.volumes import Volume
-from pipeline_lib.volumes.affinities import open_affinities
+from pipeline_lib.volumes.affinities import open_affinities, read_neighbour_affinities
 
-# Of each skeleton (S,), and of each threshold and skeleton (T, S): what the paired bootstrap of the choice draws from.
-SKELETONS_FILE = "skeletons.npz"
+AFFINITIES = "affinities.zarr/0"
+_FOREST_BYTES = 20  # for each voxel of a block: affinities, basins, and what reducing them holds beside
 
 
-def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, threads: int | None = None) -> None:
+def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
     """Write `skeletons.npz` and `curve.json`: for each threshold what the segmentation would score.
 
-    A threshold is scored by the very segmentation that it would give: small segments removed, borders grown. Where segments are
-    components and nothing else, the scores at skeleton nodes are told of every level, too. The volume is held in memory.
+    A threshold is scored by the very segmentation that it would give. Where segments are components, small ones dropped or
+    not, the volume is read block by block and the scores at skeleton nodes are told of every level, too. Where they grow or
+    take others in, the volume is held in memory.
     """
-    truth = GroundTruth.of(volume, settings.evaluation)
-    tried, lowest = settings.sweep.thresholds, settings.sweep.lowest
-    affinities = np.asarray(open_affinities(prediction / "affinities.zarr" / "0").array[:3])
-    lowest = lowest if tried == "all" else min(lowest, tried[0])
-    sweep = sweep_thresholds(affinities, lowest=lowest, points_vox=truth.node_voxels, threads=threads)
-    curve = n_segments = None
-    if truth.skeletons is not None and settings.segmentation.only_components:
-        sizes = sweep.sizes(min_size_vox=settings.segmentation.min_size_vox)
-        history, tolerance = sweep.point_history(sizes=sizes), settings.evaluation.merge_tolerance
-        curve = score_thresholds(truth.skeletons, history, lowest_level=level_of(lowest), merge_tolerance=tolerance)
-        n_segments = sizes.n_segments[HIGHEST_LEVEL : HIGHEST_LEVEL - len(curve.thresholds) : -1]
-    levels = None
-    if curve is not None and n_segments is not None:
-        levels = {"n_segments": n_segments.tolist(), **curve.to_json()}
-    if tried == "all":
-        if curve is None or levels is None:
+    if settings.segmentation.only_components:
+        run_task(BlockSweep(settings, prediction, volume, folder, run=run), run)
+    else:
+        run_task(WholeSweep(settings, prediction, volume, folder, run=run), run)
+
+
+class BlockSweep:
+    """A block gives its reduced forest and, for each threshold to be scored in voxels, its components and their table."""
+
+    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
+        self.name = f"sweep {volume.name}"
+        self.folder = folder
+        self.created: tuple[Path, ...] = ()
+        self.last_file = folder / CURVE_FILE
+        self.truth = GroundTruth(volume, settings.evaluation)
+        self._settings = settings
+        self._prediction = prediction
+        self._volume = volume
+        if settings.sweep.thresholds == "all" and self.truth.skeletons is None:
             raise UserError(
                 f"sweep.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
             )
-        points, of_skeletons = _points_of(levels), _of_curve(curve)
-    else:
-        points, of_skeletons = _try_each(tried, settings.segmentation, sweep, affinities, truth)
-    with replacing(folder / SKELETONS_FILE) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **of_skeletons)
-    write_json(folder / "curve.json", {"schema": 2, "volume": volume.name, "points": points, "levels": levels})
-
-
-def _try_each(
-    thresholds: tuple[float, ...],
-    method: SegmentationSettings,
-    sweep: ThresholdSweep,
-    affinities: np.ndarray,
-    truth: GroundTruth,
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    points, scores = [], []
-    for threshold in tqdm(thresholds, desc="thresholds", unit="threshold"):
-        labels = finish_components(sweep.labels_at(threshold), affinities, **method.after_labelling)
-        skeletons, voxels = truth.score_skeletons(labels), truth.score_voxels(labels)
-        scores.append(skeletons)
-        points.append(
-            {
-                "threshold": threshold,
-                "n_segments": int(labels.max(initial=0)),
-                "skeletons": skeletons.to_json() if skeletons is not None else None,
-                "voxels": voxels.to_json() if voxels is not None else None,
-            }
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=settings.segmentation.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self._need_mb,
+            setting="segmentation.block_vox",
+            step_vox=SHARD_VOX,
         )
-    return points, _of_scores([found for found in scores if found is not None])
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {
+            "the code": str(ALGORITHM_VERSIONS["sweep"]),
+            "the settings": digest(science(self._settings)),
+            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            f"volume {self._volume.name}": self._volume.state(),
+        }
 
-def _of_scores(scores: list[SkeletonScores]) -> dict[str, np.ndarray]:
-    if not scores:
+    @property
+    def layout(self) -> Mapping[str, Any]:
+        return {"block_vox": self._settings.segmentation.block_vox}
+
+    @cached_property
+    def grid(self) -> BlockGrid:
+        return self.truth.grid(self._settings.segmentation.block_vox)
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.grid)
+
+    @property
+    def _in_voxels(self) -> tuple[float, ...]:
+        """The thresholds to be scored against labels."""
+        tried = self._settings.sweep.thresholds
+        return tried if self.truth.has_voxels and tried != "all" else ()
+
+    @property
+    def _lowest(self) -> float:
+        tried, lowest = self._settings.sweep.thresholds, self._settings.sweep.lowest
+        return lowest if tried == "all" else min(lowest, tried[0])
+
+    def _need_mb(self, block_vox: Triple) -> float:
+        forest_mb = _FOREST_BYTES * self.truth.grid(block_vox)[0].write_box.n_voxels / 1e6
+        return forest_mb + (self.truth.need_mb(block_vox) if self._in_voxels else 0.0)
+
+    def create(self) -> None:
+        """Nothing is written into."""
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.reduce, blocks, self._crew, name=self.name)
+
+    def reduce(self, index: int) -> list[Path]:
+        block = self.grid[index]
+        affinities, before, after = read_neighbour_affinities(
+            open_affinities(self._prediction / AFFINITIES).array, block.write_box
+        )
+        own = affinities[(slice(None), *(slice(int(goes_on), None) for goes_on in before))]
+        forest = reduce_block(
+            own,
+            block.write_box,
+            self.grid.shape_vox,
+            lowest=self._lowest,
+            points_vox=self.truth.node_voxels,
+            min_size_vox=self._settings.segmentation.min_size_vox,
+            threads=self._crew.threads,
+        )
+        path = self._forest_file(index)
+        write_arrays(path, forest.arrays())
+        del own, forest
+        if not self._in_voxels:
+            return [path]
+        return [path, *self._tabulate(index, block, affinities, before, after)]
+
+    def _tabulate(self, index: int, block: Block, affinities: np.ndarray, before: Any, after: Any) -> Iterator[Path]:
+        truth = self.truth.voxels_of(block)
+        if truth is None:
+            return
+        for i, threshold in enumerate(self._in_voxels):
+            found = label_block(
+                affinities,
+                threshold,
+                goes_on_before=before,
+                goes_on_after=after,
+                min_size_vox=self._settings.segmentation.min_size_vox,
+                threads=self._crew.threads,
+            )
+            cells = tabulate(truth.labels, found.labels, where=truth.scored).cells()
+            path = self._tried_file(i, index)
+            write_arrays(path, {**found.summary.arrays(), **cells})
+            yield path
+
+    def _forest_file(self, index: int) -> Path:
+        return self.folder / "blocks" / f"{index}.npz"
+
+    def _tried_file(self, i: int, index: int) -> Path:
+        return self.folder / "blocks" / f"{index}-tried-{i}.npz"
+
+    def finish(self) -> Mapping[str, Any]:
+        sweep = finish_sweep(self._forest(), self.truth.node_voxels)
+        skeletons = self.truth.skeletons
+        tried = self._settings.sweep.thresholds
+        levels = curve = None
+        if skeletons is not None:
+            tolerance = self._settings.evaluation.merge_tolerance
+            curve = score_thresholds(skeletons, sweep.history, lowest_level=level_of(self._lowest), merge_tolerance=tolerance)
+            levels = levels_of(curve, sweep.n_segments)
+        if tried == "all":
+            if curve is None or levels is None:
+                raise ValueError("thresholds: all needs skeletons")
+            write_levels(self.folder, self._volume.name, curve, levels)
+        else:
+            write_tried(self.folder, self._volume.name, list(self._tried(tried, sweep)), levels)
         return {}
-    voi = [found.skeleton_voi_split + found.skeleton_voi_merge for found in scores]
-    return {
-        "length_nm": scores[0].skeleton_length_nm,
-        "n_nodes": scores[0].skeleton_n_nodes,
-        "erl_nm": np.array([found.skeleton_erl_nm for found in scores]),
-        "voi_sum": np.array(voi),
-    }
 
+    def _forest(self) -> RegionForest:
+        """Of the whole volume: pairs are joined as soon as both are there, so that few regions are held at once."""
+        parts = {join.joined: (join.left, join.right) for joins in join_rounds(self.grid) for join in joins}
 
-def _of_curve(curve: ThresholdCurve) -> dict[str, np.ndarray]:
-    return {"length_nm": curve.skeleton_length_nm, "erl_nm": curve.skeleton_erl_nm[::-1]}
+        def of_region(region: int) -> RegionForest:
+            if region in parts:
+                left, right = parts[region]
+                return join_regions(of_region(left), of_region(right))
+            return RegionForest.from_arrays(read_arrays(self._forest_file(region)))
 
+        return of_region(max(parts, default=0))
 
-def _points_of(levels: dict[str, Any]) -> list[dict[str, Any]]:
-    """The levels as points, rising like those of a list of thresholds."""
-    by_tolerance = levels["nerl_by_tolerance"]
-    columns = {name: values for name, values in levels.items() if name not in ("threshold", "n_segments", "merge_tolerance")}
-    del columns["nerl_by_tolerance"]
-    points = []
-    for i in reversed(range(len(levels["threshold"]))):
-        skeletons = {name: values[i] for name, values in columns.items()}
-        skeletons["merge_tolerance"] = levels["merge_tolerance"]
-        skeletons["nerl_by_tolerance"] = {key: values[i] for key, values in by_tolerance.items()}
-        point = {"threshold": levels["threshold"][i], "n_segments": levels["n_segments"][i]}
-        points.append({**point, "skeletons": skeletons, "voxels": None})
-    return points
+    def _tried(self, thresholds: Sequence[float], sweep: PointSweep) -> Iterator[TriedThreshold]:
+        skeletons, tolerance = self.truth.skeletons, self._settings.evaluation.merge_tolerance
+        for i, threshold in enumerate(thresholds):
+            level = level_of(threshold)
+            scores = None
+            if skeletons is not None:
+                scores = score_skeletons(skeletons, sweep.history.labels_at(level), merge_tolerance=tolerance)
+            voxels = self._voxel_scores(i) if self._in_voxels else None
+            yield TriedThreshold(threshold, int(sweep.n_segments[level]), scores, voxels)
+
+    def _voxel_scores(self, i: int) -> LabelScores:
+        """Of the i-th threshold, from the tables of its blocks."""
+        smallest = self._settings.segmentation.min_size_vox
+        summaries = (BlockSummary.from_arrays(arrays) for arrays in self._arrays_of(i))
+        whole = join_blocks(self.grid.counts, summaries, min_size_vox=smallest)
+
+        def tables() -> Iterator[Contingency]:
+            for index, arrays in enumerate(self._arrays_of(i)):
+                segments = whole.table(index, BlockSummary.from_arrays(arrays))
+                yield Contingency.of_cells(arrays["truth"], segments[arrays["predicted"]], arrays["counts"])
+
+        return LabelScores.from_table(joined(tables()), self.truth.rule)
+
+    def _arrays_of(self, i: int) -> Iterator[dict[str, np.ndarray]]:
+        return (read_arrays(self._tried_file(i, index)) for index in range(self.n_blocks))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import zarr
 from tqdm import tqdm
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box
 from pipeline_lib.importing.intensity import percentiles_of, to_uint8
 from pipeline_lib.settings.volumes import IntensityRange
-from pipeline_lib.volumes import write_box
 from pipeline_lib.volumes.readers import Source
 
 LARGEST_CHUNK_BYTES = 16 << 20  # of an image used where it lies: reading a training patch decodes every chunk that it meets
@@ -46,7 +44,7 @@ def range_of(source: Source, intensity_range: IntensityRange | None) -> tuple[fl
         return intensity_range.low, intensity_range.high
 
     def blocks() -> Iterator[np.ndarray]:
-        return (values for _, values in _finite_blocks(source, "intensities"))
+        return (_finite(source, block.write_box) for block in tqdm(source.blocks, desc="intensities", unit="block"))
 
     low, high = percentiles_of(blocks, source.dtype, intensity_range.percentiles)
     if not low < high:
@@ -57,22 +55,20 @@ def range_of(source: Source, intensity_range: IntensityRange | None) -> tuple[fl
     return low, high
 
 
-def write_image(source: Source, array: zarr.Array, limits: tuple[float, float] | None) -> None:
-    """Convert all blocks; limits: the values that become 0 and 255."""
-    for box, values in _finite_blocks(source, "image"):
-        write_box(array, box, values if limits is None else to_uint8(values, *limits))
+def image_block(source: Source, box: Box, limits: tuple[float, float] | None) -> np.ndarray:
+    """(z, y, x) uint8 of a box; limits: the values that become 0 and 255."""
+    values = _finite(source, box)
+    return values if limits is None else to_uint8(values, *limits)
 
 
-def _finite_blocks(source: Source, title: str) -> Iterator[tuple[Box, np.ndarray]]:
-    for block in tqdm(source.blocks, desc=title, unit="block"):
-        box = block.write_box
-        values = source.read(box)
-        if values.dtype.kind == "f":
-            bad = ~np.isfinite(values)
-            if bad.any():
-                first = np.argwhere(bad)[0] + box.start_vox
-                raise UserError(
-                    f"image: {source.where} has {bad.sum()} NaN or infinite values in voxels {box.start_vox} to "
-                    f"{box.stop_vox}, the first at {tuple(first.tolist())} (z, y, x); replace them"
-                )
-        yield box, values
+def _finite(source: Source, box: Box) -> np.ndarray:
+    values = source.read(box)
+    if values.dtype.kind == "f":
+        bad = ~np.isfinite(values)
+        if bad.any():
+            first = np.argwhere(bad)[0] + box.start_vox
+            raise UserError(
+                f"image: {source.where} has {bad.sum()} NaN or infinite values in voxels {box.start_vox} to "
+                f"{box.stop_vox}, the first at {tuple(first.tolist())} (z, y, x); replace them"
+            )
+    return values

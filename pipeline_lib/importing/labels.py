@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import zarr
 from tqdm import tqdm
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.volumes import write_box
+from pipeline_lib.geometry import Box
 from pipeline_lib.volumes.readers import Source
 
 UNLABELLED = -1
@@ -58,18 +57,10 @@ def labelling_of(values: np.ndarray, dtype: str, given_mask: np.ndarray | None =
     return Labelling(np.where(labelled, values, 0).astype(dtype), labelled)
 
 
-def write_labels(source: Source, mask: Source | None, labels_array: zarr.Array, mask_array: zarr.Array | None) -> bool:
-    """Convert all blocks; returns whether any voxel is unlabelled. mask_array: needed where some can be."""
-    any_unlabelled = False
-    for block in tqdm(source.blocks, desc="labels", unit="block"):
-        box = block.write_box
-        values = source.read(box)
-        try:
-            result = labelling_of(values, str(labels_array.dtype), None if mask is None else mask.read(box))
-        except UserError as error:
-            raise UserError(f"labels: {source.where}, voxels {box.start_vox} to {box.stop_vox}: {error}") from error
-        write_box(labels_array, box, result.labels)
-        if mask_array is not None:
-            write_box(mask_array, box, result.labelled.astype(np.uint8))
-        any_unlabelled |= not result.labelled.all()
-    return any_unlabelled
+def labels_block(source: Source, mask: Source | None, box: Box, dtype: str) -> Labelling:
+    """`labelling_of` a box."""
+    values = source.read(box)
+    try:
+        return labelling_of(values, dtype, None if mask is None else mask.read(box))
+    except UserError as error:
+        raise UserError(f"labels: {source.where}, voxels {box.start_vox} to {box.stop_vox}: {error}") from error

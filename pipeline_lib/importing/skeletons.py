@@ -1,4 +1,4 @@
-"""Skeletons of a volume: given ones are checked, missing ones are made from the labels."""
+"""Given skeletons of a volume: read, and checked against it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 
-import kimimaro
 import numpy as np
 import zarr
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import minimum_spanning_tree
-from tqdm import tqdm
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Box, Triple, nm_to_vox_floor
+from pipeline_lib.geometry import nm_to_vox_floor
 from pipeline_lib.skeletons import Skeletons, load_skeletons
 from pipeline_lib.skeletons.nisb import read_nisb_skeletons
 from pipeline_lib.volumes import read_points
 
-BLOCK_VOX: Triple = (256, 256, 256)  # skeletonised at once: about a minute, and 0.6 GB of memory
-SMALLEST_OBJECT_VOX = 1000
 SURE_AGREEMENT = 0.95
 LEAST_AGREEMENT = 0.5
 CLEAR_GAIN = 0.05
@@ -98,41 +92,3 @@ def _reordered_agreement(order: Sequence[int], voxels: np.ndarray, ids: np.ndarr
     at_nodes = np.zeros(len(ids), np.int64)
     at_nodes[inside] = read_points(labels, reordered[inside]).astype(np.int64)
     return _agreement(ids, at_nodes)
-
-
-def make_skeletons(labels: zarr.Array, voxel_size_nm: Sequence[float], *, block_vox: Triple = BLOCK_VOX) -> Skeletons:
-    """Centre lines of all labels (z, y, x) by TEASAR as in kimimaro with its default parameters; ids are the labels.
-
-    Nodes lie in the middle of their voxel. Connected pieces of up to 1000 voxels get none. Larger volumes are taken in blocks
-    that share a plane of voxels: on it both sides place a node at the same voxel, so that skeletons join there; loops that
-    arise are opened at their longest edges.
-
-    Source: Sato et al. 2000, TEASAR; Silversmith et al. 2021, https://github.com/seung-lab/kimimaro.
-    """
-    keys, edges = [np.zeros((0, 4), np.int64)], [np.zeros((0, 2), np.int64)]
-    whole = Box.of_shape(labels.shape)
-    n_nodes = 0
-    for block in tqdm(BlockGrid(whole.shape_vox, block_vox), desc="skeletons", unit="block"):
-        start = block.write_box.start_vox
-        stop = [min(b + 1, n) for b, n in zip(block.write_box.stop_vox, whole.shape_vox, strict=True)]
-        values = np.asarray(labels[Box(start, (stop[0], stop[1], stop[2])).slices])
-        found = kimimaro.skeletonize(
-            values, anisotropy=tuple(voxel_size_nm), dust_threshold=SMALLEST_OBJECT_VOX, parallel=1, progress=False
-        )
-        for label, skeleton in found.items():
-            voxels = np.rint(skeleton.vertices / np.asarray(voxel_size_nm, np.float32)).astype(np.int64) + start
-            keys.append(np.column_stack([np.full(len(voxels), label, np.int64), voxels]))
-            edges.append(np.asarray(skeleton.edges, np.int64).reshape(-1, 2) + n_nodes)
-            n_nodes += len(voxels)
-    nodes, index = np.unique(np.concatenate(keys), axis=0, return_inverse=True)
-    positions_nm = (nodes[:, 1:] + 0.5) * np.asarray(voxel_size_nm, np.float64)
-    return Skeletons(positions_nm, nodes[:, 0], _without_loops(index.reshape(-1)[np.concatenate(edges)], positions_nm))
-
-
-def _without_loops(edges: np.ndarray, positions_nm: np.ndarray) -> np.ndarray:
-    """The edges (M, 2) of a spanning forest of least length."""
-    pairs = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
-    lengths = np.linalg.norm(positions_nm[pairs[:, 0]] - positions_nm[pairs[:, 1]], axis=1)
-    forest = minimum_spanning_tree(coo_array((lengths, (pairs[:, 0], pairs[:, 1])), shape=(len(positions_nm),) * 2).tocsr())
-    kept = forest.tocoo()
-    return np.sort(np.column_stack([kept.row, kept.col]), axis=1).astype(np.int64)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from pipeline_lib.artefacts import BlockDone, Budget, Run, compute_blocks, crew_for, read_json, run_task, write_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.importing.image import check_image, range_of, usable_in_place, write_image
-from pipeline_lib.importing.labels import check_labels, stored_dtype, write_labels
-from pipeline_lib.importing.skeletons import check_on_labels, check_positions, make_skeletons, read_skeletons
-from pipeline_lib.settings.stages import ImportStage
+from pipeline_lib.geometry.grid import Block
+from pipeline_lib.importing.block_skeletons import make_skeletons
+from pipeline_lib.importing.image import check_image, image_block, range_of, usable_in_place
+from pipeline_lib.importing.labels import check_labels, labels_block, stored_dtype
+from pipeline_lib.importing.skeletons import check_on_labels, check_positions, read_skeletons
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.sources import source_paths
+from pipeline_lib.settings.stages import ImportStage, science
 from pipeline_lib.settings.volumes import ArrayVolume, IntensityRange, NISBVolume, SourceArray, SyntheticVolume, VoxelSize
 from pipeline_lib.skeletons import Skeletons, save_skeletons
-from pipeline_lib.volumes import Volume, create_array, open_array
+from pipeline_lib.volumes import Volume, create_array, open_array, write_box
+from pipeline_lib.volumes.content import Cells, cells_of, content_of, fingerprint
 from pipeline_lib.volumes.ome import add_levels, write_ome_metadata
 from pipeline_lib.volumes.readers import Source, open_source
+
+IMAGE, LABELS, MASK = "image.zarr/0", "labels.zarr/0", "mask.zarr/0"
+_READ_COPIES = 3  # of what is read of a source at once: as stored, in zyx, and converted
 
 
 @dataclass(frozen=True)
@@ -31,24 +44,194 @@ class Inputs:
     intensity_range: IntensityRange | None
 
 
-def import_volume(settings: ImportStage, folder: Path) -> Volume:
-    """Convert the volume into `folder`, holding about a gigabyte at once whatever its size, and return it.
+def import_volume(
+    settings: ImportStage,
+    folder: Path,
+    *,
+    run: Run,
+) -> None:
+    """Convert the volume into `folder`, block by block; `volume.json` is written last.
 
-    Everything that can be checked without reading voxels is checked before anything is written. `volume.json` is written last:
-    an import that was ended at any moment starts anew. Mistakes in the files are a UserError that names the volume.
-    The caller owns `folder`. Skeletons that are not given are made from the labels.
+    Everything that can be checked without reading voxels is checked before anything is written. Mistakes in the files are a
+    UserError that names the volume. Skeletons that are not given are made from the labels.
     """
     try:
-        inputs = _open_inputs(as_arrays(settings.volume))
-        _clean(folder)
-        try:
-            volume = _convert(inputs, settings.name, folder)
-        except UserError:
-            _clean(folder)
-            raise
+        run_task(VolumeImport(settings, folder, run.budget), run)
     except UserError as error:
         raise UserError(f"volume {settings.name}: {error}") from error
-    return volume.save()
+
+
+class VolumeImport:
+    """First the blocks of the image and then those of the labels with their mask, each in the grid that suits its source."""
+
+    def __init__(self, settings: ImportStage, folder: Path, budget: Budget) -> None:
+        self.name = f"import {settings.name}"
+        self.folder = folder
+        self.last_file = folder / "volume.json"
+        self._settings = settings
+        self._source = as_arrays(settings.volume)
+        self._budget = budget
+        self._crew = crew_for(
+            budget,
+            name=self.name,
+            block_vox=self.blocks[0][1].write_box.shape_vox,
+            n_blocks=self.n_blocks,
+            need_mb=lambda block: _READ_COPIES * self._bytes_per_voxel * float(np.prod(block)) / 1e6,
+            setting="a block of the source,",
+            step_vox=self.blocks[0][1].write_box.shape_vox,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without opened files, which each process opens for itself."""
+        return {name: value for name, value in vars(self).items() if name not in ("opened", "blocks")}
+
+    @cached_property
+    def opened(self) -> Inputs:
+        return _open_inputs(self._source)
+
+    @cached_property
+    def blocks(self) -> list[tuple[str, Block]]:
+        grids = {"image": self.opened.image.blocks}
+        if self.opened.labels is not None:
+            grids["labels"] = self.opened.labels.blocks
+        return [(kind, block) for kind, grid in grids.items() for block in grid]
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        files = {str(path): fingerprint(path) for path in source_paths(self._source)}
+        own = {"the code": str(ALGORITHM_VERSIONS["import"]), "the settings": digest(science(self._settings))}
+        return {**own, **files}
+
+    @property
+    def layout(self) -> Mapping[str, Any]:
+        labels = self.opened.labels
+        return {
+            "image_block_vox": self.opened.image.blocks.block_vox,
+            "labels_block_vox": labels.blocks.block_vox if labels is not None else None,
+        }
+
+    @property
+    def created(self) -> Sequence[Path]:
+        arrays = [IMAGE] * (not self._in_place) + [LABELS] * (self.opened.labels is not None) + [MASK] * self._has_mask
+        return [self.folder / array / "zarr.json" for array in arrays]
+
+    @property
+    def _in_place(self) -> bool:
+        return usable_in_place(self.opened.image, self.opened.intensity_range)
+
+    @property
+    def _has_mask(self) -> bool:
+        """Whether a voxel can be unlabelled."""
+        inputs = self.opened
+        return inputs.labels is not None and (inputs.mask is not None or inputs.labels.dtype.kind == "i")
+
+    @property
+    def _bytes_per_voxel(self) -> int:
+        return max(source.dtype.itemsize for source in (self.opened.image, self.opened.labels) if source is not None)
+
+    def create(self) -> None:
+        """Where intensities are given as percentiles, or ids have 64 bits, this reads the source once."""
+        inputs = self.opened
+        attributes = {"axes": "zyx", "voxel_size_nm": list(inputs.voxel_size_nm)}
+        shape = inputs.image.shape_vox
+        if not self._in_place:
+            limits = range_of(inputs.image, inputs.intensity_range)
+            more = {"intensity_range": list(limits)} if limits is not None else {}
+            create_array(self.folder / IMAGE, shape, "uint8", attributes=attributes | more)
+        if inputs.labels is not None:
+            create_array(self.folder / LABELS, shape, stored_dtype(inputs.labels), attributes=attributes)
+        if self._has_mask:
+            create_array(self.folder / MASK, shape, "uint8", attributes=attributes)
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.convert, blocks, self._crew, name=self.name)
+
+    def convert(self, index: int) -> list[Path]:
+        """Write a block of the image, or of labels and mask, and beside it what its cells hold."""
+        kind, block = self.blocks[index]
+        files, facts = self._convert_image(block) if kind == "image" else self._convert_labels(block)
+        path = self._facts(index)
+        write_json(path, facts)
+        return [*files, path]
+
+    def _facts(self, index: int) -> Path:
+        return self.folder / "blocks" / f"{index}.json"
+
+    def _convert_image(self, block: Block) -> tuple[list[Path], dict[str, Any]]:
+        box = block.write_box
+        if self._in_place:
+            return [], {"image": cells_of(box, self.opened.image.read(box))}
+        array = open_array(self.folder / IMAGE, writable=True)
+        limits: Any = array.attrs.get("intensity_range")
+        values = image_block(self.opened.image, box, tuple(limits) if limits is not None else None)
+        return write_box(array, box, values), {"image": cells_of(box, values)}
+
+    def _convert_labels(self, block: Block) -> tuple[list[Path], dict[str, Any]]:
+        box, inputs = block.write_box, self.opened
+        if inputs.labels is None:
+            raise ValueError("there are no labels")
+        array = open_array(self.folder / LABELS, writable=True)
+        found = labels_block(inputs.labels, inputs.mask, box, str(array.dtype))
+        files, facts = write_box(array, box, found.labels), {"labels": cells_of(box, found.labels)}
+        if not self._has_mask:
+            return files, facts
+        mask = found.labelled.astype(np.uint8)
+        files += write_box(open_array(self.folder / MASK, writable=True), box, mask)
+        return files, {**facts, "mask": cells_of(box, mask), "all_labelled": bool(found.labelled.all())}
+
+    def finish(self) -> Mapping[str, Any]:
+        told = [read_json(self._facts(index)) for index in range(self.n_blocks)]
+        cells: dict[str, Cells] = {name: {} for name in ("image", "labels", "mask")}
+        for facts in told:
+            for name in cells.keys() & facts.keys():
+                cells[name] |= facts[name]
+        masked = self._has_mask and not all(facts.get("all_labelled", True) for facts in told)
+        inputs, size_nm = self.opened, self.opened.voxel_size_nm
+        arrays = {"image": not self._in_place, "labels": inputs.labels is not None, "mask": masked}
+        for name in (name for name, is_there in arrays.items() if is_there):
+            group = self.folder / f"{name}.zarr"
+            add_levels(group, size_nm, labels=name != "image")
+            write_ome_metadata(group, name, size_nm, labels=name != "image")
+        volume = Volume(
+            folder=self.folder,
+            name=self._settings.name,
+            shape_vox=inputs.image.shape_vox,
+            voxel_size_nm=size_nm,
+            image_path=str(inputs.image.stored.zarr_path) if self._in_place else IMAGE,
+            labels_path=LABELS if inputs.labels is not None else None,
+            mask_path=MASK if masked else None,
+            skeletons_path=self._add_skeletons(cells["labels"], masked=masked),
+            source=inputs.image.where,
+        )
+        volume.save(cells)
+        return {}
+
+    def _add_skeletons(self, cells: Cells, *, masked: bool) -> str | None:
+        """The path of the skeletons in the folder: those given, or those made from the labels."""
+        inputs, path = self.opened, self.folder / LABELS
+        skeletons = inputs.skeletons
+        if inputs.labels is not None:
+            labels = open_array(path)
+            if skeletons is None:
+                content = content_of({"labels": (labels, cells)}, None)
+                skeletons = make_skeletons(
+                    path,
+                    self.folder / "skeletons",
+                    inputs.voxel_size_nm,
+                    labels_content=content,
+                    budget=self._budget,
+                )
+            else:
+                mask = open_array(self.folder / MASK) if masked else None
+                check_on_labels(skeletons, labels, mask, inputs.voxel_size_nm, inputs.skeletons_source)
+        if skeletons is None:
+            return None
+        save_skeletons(self.folder / "skeletons.npz", skeletons)
+        return "skeletons.npz"
 
 
 def as_arrays(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> ArrayVolume:
@@ -93,83 +276,3 @@ def _open_inputs(volume: ArrayVolume) -> Inputs:
         skeletons = read_skeletons(Path(volume.skeletons), size)
         check_positions(skeletons, image.shape_vox, size, volume.skeletons)
     return Inputs(image, labels, mask, skeletons, volume.skeletons or "", size, volume.intensity_range)
-
-
-def _clean(folder: Path) -> None:
-    """Remove what an earlier import left; `volume.json` first, so that no half of it passes for a whole."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("volume.json", "skeletons.npz"):
-            (folder / name).unlink(missing_ok=True)
-        for name in ("image.zarr", "labels.zarr", "mask.zarr"):
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
-
-
-def _convert(inputs: Inputs, name: str, folder: Path) -> Volume:
-    image_path, (labels_path, mask_path) = _convert_image(inputs, folder), _convert_labels(inputs, folder)
-    skeletons_path = None
-    labels = open_array(folder / labels_path) if labels_path is not None else None
-    skeletons = inputs.skeletons
-    if skeletons is not None and labels is not None:
-        mask = open_array(folder / mask_path) if mask_path is not None else None
-        check_on_labels(skeletons, labels, mask, inputs.voxel_size_nm, inputs.skeletons_source)
-    if skeletons is None and labels is not None:
-        skeletons = make_skeletons(labels, inputs.voxel_size_nm)
-    if skeletons is not None:
-        skeletons_path = "skeletons.npz"
-        save_skeletons(folder / skeletons_path, skeletons)
-    return Volume(
-        folder=folder,
-        name=name,
-        shape_vox=inputs.image.shape_vox,
-        voxel_size_nm=inputs.voxel_size_nm,
-        image_path=image_path,
-        labels_path=labels_path,
-        mask_path=mask_path,
-        skeletons_path=skeletons_path,
-        source=inputs.image.where,
-    )
-
-
-def _convert_image(inputs: Inputs, folder: Path) -> str:
-    """Returns the path of the image array: relative to the folder, or absolute where the image is used in place."""
-    if usable_in_place(inputs.image, inputs.intensity_range):
-        return str(inputs.image.stored.zarr_path)
-    limits = range_of(inputs.image, inputs.intensity_range)
-    attributes = _attributes(inputs) | ({"intensity_range": list(limits)} if limits is not None else {})
-    array = create_array(folder / "image.zarr" / "0", inputs.image.shape_vox, "uint8", attributes=attributes)
-    write_image(inputs.image, array, limits)
-    _finish(folder / "image.zarr", "image", inputs.voxel_size_nm, labels=False)
-    return "image.zarr/0"
-
-
-def _convert_labels(inputs: Inputs, folder: Path) -> tuple[str | None, str | None]:
-    """Returns the paths of labels and mask; there is a mask only where a voxel is unlabelled."""
-    if inputs.labels is None:
-        return None, None
-    shape, attributes = inputs.labels.shape_vox, _attributes(inputs)
-    array = create_array(folder / "labels.zarr" / "0", shape, stored_dtype(inputs.labels), attributes=attributes)
-    mask_array = None
-    if inputs.mask is not None or inputs.labels.dtype.kind == "i":
-        mask_array = create_array(folder / "mask.zarr" / "0", shape, "uint8", attributes=attributes)
-    any_unlabelled = write_labels(inputs.labels, inputs.mask, array, mask_array)
-    _finish(folder / "labels.zarr", "labels", inputs.voxel_size_nm, labels=True)
-    if mask_array is None:
-        return "labels.zarr/0", None
-    if not any_unlabelled:
-        shutil.rmtree(folder / "mask.zarr")
-        return "labels.zarr/0", None
-    _finish(folder / "mask.zarr", "mask", inputs.voxel_size_nm, labels=True)
-    return "labels.zarr/0", "mask.zarr/0"
-
-
-def _attributes(inputs: Inputs) -> dict[str, object]:
-    return {"axes": "zyx", "voxel_size_nm": list(inputs.voxel_size_nm)}
-
-
-def _finish(group: Path, name: str, voxel_size_nm: VoxelSize, *, labels: bool) -> None:
-    add_levels(group, voxel_size_nm, labels=labels)
-    write_ome_metadata(group, name, voxel_size_nm, labels=labels)

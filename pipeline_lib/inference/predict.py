@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,12 @@ import zarr
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline_lib.artefacts import ShardStore, read_json, write_json
+from pipeline_lib.artefacts import BlockDone, Budget, Run, crew_for, run_task
+from pipeline_lib.artefacts.measure import forget_peak_memory, peak_memory_mb
+from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, Triple
+from pipeline_lib.geometry.grid import Block
 from pipeline_lib.inference.blending import Forward, blend_planes
 from pipeline_lib.inference.checkpoint import TrainedNetwork, load_trained_network
 from pipeline_lib.inference.columns import Column, columns_of, count_calls, memory_need_mb
@@ -26,44 +27,13 @@ from pipeline_lib.inference.flips import average_flips
 from pipeline_lib.inference.patches import count_patches
 from pipeline_lib.inference.quantise import clear_outgoing, quantised_layers
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import PredictStage, science
-from pipeline_lib.volumes import Volume, write_box
+from pipeline_lib.volumes import Volume, open_array, write_box
 from pipeline_lib.volumes.affinities import create_affinities
 
 ARRAY = "affinities.zarr/0"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is to be written where, and which of its blocks are done."""
-
-    name: str
-    image: zarr.Array
-    array_path: Path
-    store: ShardStore
-    grid: BlockGrid
-    patch_vox: Triple
-    offsets_vox: tuple[Triple, ...]
-
-    @property
-    def columns(self) -> list[Column]:
-        return columns_of(self.grid, self.patch_vox)
-
-    @property
-    def forward_calls(self) -> int:
-        """Patches to compute, those at the borders of columns counted for each; mirror images not counted."""
-        return sum(count_calls(column.box, self.grid.shape_vox, self.patch_vox) for column in self.columns)
-
-    @property
-    def is_complete(self) -> bool:
-        return self._has_array and _holds(self.store.complete_path, {"digest": self.store.digest})
-
-    def is_planned(self, plan: dict[str, Any]) -> bool:
-        return self._has_array and _holds(self.store.folder / "plan.json", plan)
-
-    @property
-    def _has_array(self) -> bool:
-        return (self.array_path / "zarr.json").is_file()
+TORCH_MB = 300.0  # beside what other stages load
 
 
 def predict_volume(
@@ -72,98 +42,162 @@ def predict_volume(
     volume: Volume,
     folder: Path,
     *,
-    threads: int | None = None,
+    run: Run,
     device: str | None = None,
 ) -> None:
     """Write `folder/affinities.zarr/0`, uint8 (C, z, y, x), rounded to nearest, and last `folder/complete.json`.
 
     An edge that leads out of the volume is 0. Blocks that an earlier run finished with the same settings, checkpoint and volume
     are kept, and the result is the same to the bit. Another block size starts an unfinished prediction anew, and leaves a
-    finished one alone. The caller owns `folder` (`Lock`).
-    threads: of torch, by default its own choice. device: as torch names it, by default a GPU if there is one.
-    Raises UserError for a checkpoint, patch or image that does not fit, and for a network that gives NaN.
+    finished one alone. The threads of the budget are those of torch. device: as torch names it, default a GPU if there is one.
+    Raises UserError for a checkpoint, patch or image that does not fit, a block larger than the memory, and for a network that
+    gives NaN.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(run.budget.threads)
     network = load_trained_network(checkpoint)
     try:
         network.settings.check_patch(settings.patch_vox)
     except ValueError as error:
         raise UserError(f"inference: {error}") from error
-    forward = network.forward(logit_scale=settings.inference.logit_scale, device=device)
-    if settings.inference.test_time_flips:
-        forward = average_flips(forward, network.offsets_vox)
-    run_prediction(plan_prediction(settings, checkpoint, network, volume, folder), forward, device=device)
+    task = Prediction(settings, checkpoint, network, volume, folder, device=device)
+    task.check_memory(run.budget)
+    run_task(task, run)
 
 
-def plan_prediction(
-    settings: PredictStage, checkpoint: Path, network: TrainedNetwork, volume: Volume, folder: Path
-) -> Prediction:
-    """Create the array and then `plan.json`, unless an equal plan is there; input that does not fit leaves nothing behind."""
-    store = ShardStore(folder, _digest(settings, checkpoint, volume))
-    grid = BlockGrid(volume.shape_vox, settings.inference.block_vox)
-    offsets = network.offsets_vox
-    job = Prediction(volume.name, _checked_image(volume), folder / ARRAY, store, grid, settings.patch_vox, offsets)
-    _check_memory(job)
-    plan = {
-        "digest": store.digest,
-        "shape_vox": list(grid.shape_vox),
-        "block_vox": list(grid.block_vox),
-        "patch_vox": list(job.patch_vox),
-        "offsets_vox": [list(offset) for offset in offsets],
-        "forward_calls": job.forward_calls,
-        "forward_calls_whole_volume": count_patches(grid.shape_vox, job.patch_vox),
-    }
-    if not job.is_complete and not job.is_planned(plan):
-        _forget(folder)
-        scale, size_nm = settings.inference.logit_scale, volume.voxel_size_nm
-        create_affinities(job.array_path, grid.shape_vox, offsets_vox=offsets, voxel_size_nm=size_nm, logit_scale=scale)
-        write_json(folder / "plan.json", plan)
-    return job
+class Prediction:
+    """The blocks of one volume, numbered column by column and along z inside a column, so that a job has whole columns."""
+
+    def __init__(
+        self,
+        settings: PredictStage,
+        checkpoint: Path,
+        network: TrainedNetwork,
+        volume: Volume,
+        folder: Path,
+        *,
+        device: str | None = None,
+    ) -> None:
+        self.name = f"predict {volume.name}"
+        self.folder = folder
+        self.created = (folder / ARRAY / "zarr.json",)
+        self.last_file = folder / "complete.json"
+        self.patch_vox = settings.patch_vox
+        self.offsets_vox = network.offsets_vox
+        self.image = _checked_image(volume)
+        self.columns = columns_of(BlockGrid(volume.shape_vox, settings.inference.block_vox), settings.patch_vox)
+        self._settings = settings
+        self._checkpoint = checkpoint
+        self._network = network
+        self._volume = volume
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {
+            "the code": str(ALGORITHM_VERSIONS["predict"]),
+            "the settings": digest(science(self._settings)),
+            f"the checkpoint {self._checkpoint}": checksum(self._checkpoint),
+            f"volume {self._volume.name}": self._volume.state(),
+        }
+
+    @property
+    def layout(self) -> Mapping[str, Any]:
+        return {"block_vox": self._settings.inference.block_vox}
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        return [block for column in self.columns for layer in column.layers for block in layer]
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.blocks)
+
+    @cached_property
+    def forward(self) -> Forward:
+        forward = self._network.forward(logit_scale=self._settings.inference.logit_scale, device=self._device)
+        return average_flips(forward, self.offsets_vox) if self._settings.inference.test_time_flips else forward
+
+    @property
+    def forward_calls(self) -> int:
+        """Patches to compute, those at the borders of columns counted for each; mirror images not counted."""
+        return sum(count_calls(column.box, self._volume.shape_vox, self.patch_vox) for column in self.columns)
+
+    def check_memory(self, budget: Budget) -> None:
+        """UserError for blocks that do not fit; one process predicts, with all threads."""
+
+        def need_mb(block_vox: Triple) -> float:
+            columns = columns_of(BlockGrid(self._volume.shape_vox, block_vox), self.patch_vox)
+            return TORCH_MB + memory_need_mb(columns, self.patch_vox, len(self.offsets_vox))
+
+        crew_for(
+            Budget(budget.memory_mb, threads=1),
+            name=self.name,
+            block_vox=self._settings.inference.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=need_mb,
+            setting="inference.block_vox",
+            step_vox=SHARD_VOX,
+        )
+
+    def create(self) -> None:
+        create_affinities(
+            self.folder / ARRAY,
+            self._volume.shape_vox,
+            offsets_vox=self.offsets_vox,
+            voxel_size_nm=self._volume.voxel_size_nm,
+            logit_scale=self._settings.inference.logit_scale,
+        )
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        wanted = {self.blocks[number].index: number for number in blocks}
+        work = [(column, _layers_with(column, wanted)) for column in self.columns]
+        work = [(column, layers) for column, layers in work if layers]
+        boxes = [column.box_of(layers[0], layers[-1]) for column, layers in work]
+        total = sum(count_calls(box, self._volume.shape_vox, self.patch_vox) for box in boxes)
+        interval_s = 0.5 if sys.stderr.isatty() else 10.0
+        with tqdm(total=total, desc=self.name, unit="patch", mininterval=interval_s, file=sys.stderr) as progress:
+
+            def shown(patch: Tensor) -> Tensor:
+                values = self.forward(patch)
+                progress.update()
+                return values
+
+            for column, layers in work:
+                yield from self._predict_column(shown, column, layers, wanted)
+
+    def _predict_column(
+        self, forward: Forward, column: Column, layers: Sequence[int], wanted: Mapping[int, int]
+    ) -> Iterator[BlockDone]:
+        """Sweep a column from its first to its last layer that holds wanted blocks: block index in the grid -> number."""
+        array = open_array(self.folder / ARRAY, writable=True)
+        swept = range(layers[0], layers[-1] + 1)
+        n_channels, target = len(self.offsets_vox), column.box_of(swept[0], swept[-1])
+        planes = blend_planes(
+            self.image, forward, patch_vox=self.patch_vox, target=target, n_channels=n_channels, device=self._device
+        )
+        layer_boxes = [column.box_of(k, k) for k in swept]
+        forget_peak_memory()
+        start = time.perf_counter()
+        for k, box, values in zip(swept, layer_boxes, quantised_layers(planes, layer_boxes), strict=True):
+            clear_outgoing(values, self.offsets_vox, box=box, shape_vox=self._volume.shape_vox)
+            here = [block for block in column.layers[k] if block.index in wanted]
+            for block in here:
+                files = write_box(array, block.write_box, values[(slice(None), *block.write_box.relative_to(box).slices)])
+                wall_s = round((time.perf_counter() - start) / len(here), 3)
+                yield BlockDone(wanted[block.index], tuple(files), wall_s, round(peak_memory_mb(), 1))
+            start = time.perf_counter()
+
+    def finish(self) -> Mapping[str, Any]:
+        return {
+            "shape": [len(self.offsets_vox), *self._volume.shape_vox],
+            "offsets_vox": [list(offset) for offset in self.offsets_vox],
+            "forward_calls": self.forward_calls,
+            "forward_calls_whole_volume": count_patches(self._volume.shape_vox, self.patch_vox),
+        }
 
 
-def run_prediction(job: Prediction, forward: Forward, *, device: str = "cpu") -> None:
-    """Predict the blocks that are missing, column by column, and declare the array complete."""
-    if job.is_complete:
-        return
-    work = [(column, _missing_layers(column, job.store)) for column in job.columns]
-    work = [(column, layers) for column, layers in work if layers]
-    boxes = [column.box_of(layers[0], layers[-1]) for column, layers in work]
-    total = sum(count_calls(box, job.grid.shape_vox, job.patch_vox) for box in boxes)
-    interval_s = 0.5 if sys.stderr.isatty() else 10.0
-    with tqdm(total=total, desc=f"predict {job.name}", unit="patch", mininterval=interval_s, file=sys.stderr) as progress:
-
-        def shown(patch: Tensor) -> Tensor:
-            values = forward(patch)
-            progress.update()
-            return values
-
-        for column, layers in work:
-            _predict_column(job, shown, column, layers, device=device)
-    shape = [len(job.offsets_vox), *job.grid.shape_vox]
-    offsets = [list(offset) for offset in job.offsets_vox]
-    job.store.finish(len(job.grid), shape=shape, offsets_vox=offsets, forward_calls=job.forward_calls)
-
-
-def _missing_layers(column: Column, store: ShardStore) -> list[int]:
-    return [k for k, blocks in enumerate(column.layers) if store.missing(block.index for block in blocks)]
-
-
-def _predict_column(job: Prediction, forward: Forward, column: Column, missing: Sequence[int], *, device: str) -> None:
-    """Sweep a column from its first to its last missing layer."""
-    array = zarr.open_array(store=job.array_path, mode="r+")
-    layers = range(missing[0], missing[-1] + 1)
-    n_channels, target = len(job.offsets_vox), column.box_of(layers[0], layers[-1])
-    planes = blend_planes(job.image, forward, patch_vox=job.patch_vox, target=target, n_channels=n_channels, device=device)
-    boxes = [column.box_of(k, k) for k in layers]
-    for k, box, values in zip(layers, boxes, quantised_layers(planes, boxes), strict=True):
-        if k not in missing:
-            continue
-        clear_outgoing(values, job.offsets_vox, box=box, shape_vox=job.grid.shape_vox)
-        for block in column.layers[k]:
-            write_box(array, block.write_box, values[(slice(None), *block.write_box.relative_to(box).slices)])
-            job.store.record(block.index)
+def _layers_with(column: Column, wanted: Mapping[int, int]) -> list[int]:
+    return [k for k, blocks in enumerate(column.layers) if any(block.index in wanted for block in blocks)]
 
 
 def _checked_image(volume: Volume) -> zarr.Array:
@@ -172,38 +206,3 @@ def _checked_image(volume: Volume) -> zarr.Array:
         where = volume.folder / volume.image_path
         raise UserError(f"{where}: expected an image of uint8, got {image.dtype}; import the volume again")
     return image
-
-
-def _check_memory(job: Prediction) -> None:
-    need_mb = memory_need_mb(job.columns, job.patch_vox, len(job.offsets_vox))
-    installed_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
-    if need_mb > installed_mb:
-        need = f"inference.block_vox {list(job.grid.block_vox)} takes {need_mb:.0f} MB"
-        raise UserError(f"{need}, this machine has {installed_mb:.0f} MB; make the block smaller in y or x")
-
-
-def _digest(settings: PredictStage, checkpoint: Path, volume: Volume) -> str:
-    with checkpoint.open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = [volume.folder.name, list(volume.shape_vox), list(volume.voxel_size_nm), volume.content]
-    return digest(ALGORITHM_VERSIONS["predict"], science(settings), weights, facts)
-
-
-def _holds(path: Path, facts: dict[str, Any]) -> bool:
-    """Whether the JSON file is there and says all of `facts`."""
-    try:
-        content = read_json(path)
-    except UserError:
-        return False
-    return isinstance(content, dict) and all(content.get(key) == value for key, value in facts.items())
-
-
-def _forget(folder: Path) -> None:
-    """Remove what an earlier plan left; the plan goes first, so that a kill on the way leaves no plan without its records."""
-    try:
-        for name in ("complete.json", "plan.json"):
-            (folder / name).unlink(missing_ok=True)
-        if (folder / "shards").exists():
-            shutil.rmtree(folder / "shards")
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error

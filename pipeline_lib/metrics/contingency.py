@@ -25,6 +25,19 @@ class Contingency:
     predicted_index: np.ndarray
     counts: np.ndarray
 
+    @classmethod
+    def of_cells(cls, truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> Contingency:
+        """From (K,) true ids, predicted ids and numbers of elements; cells of equal ids become one."""
+        cell_of, first = _group(truth.astype(np.uint64, copy=False), predicted.astype(np.uint64, copy=False))
+        total = np.zeros(len(first), np.int64)
+        np.add.at(total, cell_of, counts)
+        return _ordered(truth[first], predicted[first], total)[0]
+
+    def cells(self) -> dict[str, np.ndarray]:
+        """The arguments of `of_cells`."""
+        truth, predicted = self.truth_ids[self.truth_index], self.predicted_ids[self.predicted_index]
+        return {"truth": truth, "predicted": predicted, "counts": self.counts}
+
     @property
     def truth_counts(self) -> np.ndarray:
         return np.bincount(self.truth_index, self.counts, len(self.truth_ids))
@@ -100,12 +113,8 @@ def _join(tables: list[Contingency]) -> Contingency:
     for name in ("truth_ids", "predicted_ids"):
         if len(types := {getattr(table, name).dtype for table in tables}) > 1:
             raise ValueError(f"tables to join must agree in the type of {name}, got {' and '.join(sorted(map(str, types)))}")
-    truth = np.concatenate([table.truth_ids[table.truth_index] for table in tables])
-    predicted = np.concatenate([table.predicted_ids[table.predicted_index] for table in tables])
-    cell_of, first = _group(truth.astype(np.uint64, copy=False), predicted.astype(np.uint64, copy=False))
-    counts = np.zeros(len(first), np.int64)
-    np.add.at(counts, cell_of, np.concatenate([table.counts for table in tables]))
-    return _ordered(truth[first], predicted[first], counts)[0]
+    cells = [table.cells() for table in tables]
+    return Contingency.of_cells(*(np.concatenate([c[name] for c in cells]) for name in ("truth", "predicted", "counts")))
 
 
 def _ordered(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray) -> tuple[Contingency, np.ndarray]:

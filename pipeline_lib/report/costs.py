@@ -6,23 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.report.contents import ReportContents, read_if_present
+from pipeline_lib.artefacts import records_of
+from pipeline_lib.report.contents import ReportContents
 from pipeline_lib.report.html import Html, caption, element, facts, section, table
 from pipeline_lib.report.units import duration, memory
 
 _BAR_PX = 140
 NOT_RECORDED = "not recorded"
-_NOTE = """Measured by each stage itself in its last run: one that went on after an interruption counts from there. Peak
-memory is that of the largest single process."""
+_NOTE = """Measured by each stage itself in its last run: one that went on after an interruption counts from there. Where
+several jobs shared a stage, their wall times are summed. Peak memory is that of the largest single process."""
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """A stage and what it worked on; record: the content of record.json, None where there is none."""
+    """A stage and what it worked on; record: the content of record.json, None where there is none.
+
+    Of jobs that shared the blocks: the sum of their wall times, the largest of their processes, and how many they were.
+    """
 
     stage: str
     subject: str
     record: dict[str, Any] | None
+    n_jobs: int = 1
+
+    @classmethod
+    def read(cls, stage: str, subject: str, folder: Path) -> StageCost:
+        records = records_of(folder)
+        if not records:
+            return cls(stage, subject, None)
+        total = {
+            **records[0],
+            "started": min(record["started"] for record in records),
+            "wall_s": sum(record["wall_s"] for record in records),
+            "peak_memory_mb": max(record["peak_memory_mb"] for record in records),
+        }
+        return cls(stage, subject, total, max(1, len(records) - 2))
 
 
 def read_costs(contents: ReportContents) -> list[StageCost]:
@@ -33,13 +51,15 @@ def read_costs(contents: ReportContents) -> list[StageCost]:
     for stage, folder, splits in (
         ("predict", contents.prediction, ("val", "test")),
         ("sweep", contents.sweep, ("val",)),
+        ("label", contents.segmentation, ("val", "test")),
         ("segment", contents.segmentation, ("val", "test")),
         ("evaluate", contents.evaluation, ("val", "test")),
     ):
+        below = "components" if stage == "label" else ""
         if folder is not None:
-            found += [(stage, part.name, folder / part.folder.name) for part in parts if part.split in splits]
-    scored = [(stage, subject, folder) for stage, subject, folder in found if stage != "evaluate" or folder.exists()]
-    return [StageCost(stage, subject, read_if_present(folder / "record.json")) for stage, subject, folder in scored]
+            found += [(stage, part.name, folder / part.folder.name / below) for part in parts if part.split in splits]
+    made = [entry for entry in found if entry[0] not in ("label", "evaluate") or entry[2].exists()]
+    return [StageCost.read(*entry) for entry in made]
 
 
 def costs_section(contents: ReportContents) -> Html:
@@ -70,7 +90,7 @@ def _row(cost: StageCost, longest: float, largest: float) -> list[object]:
         return [cost.stage, cost.subject, "", NOT_RECORDED, "", NOT_RECORDED, ""]
     wall_s, peak_mb, started = (cost.record[key] for key in ("wall_s", "peak_memory_mb", "started"))
     return [
-        cost.stage,
+        cost.stage if cost.n_jobs == 1 else f"{cost.stage}, {cost.n_jobs} jobs",
         cost.subject,
         _bar(wall_s, longest, "var(--accent)"),
         duration(wall_s),

@@ -1,41 +1,100 @@
-"""Agglomeration of one volume at the chosen threshold."""
+"""The segments of a volume, written block by block."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline_lib.artefacts import read_json, write_json
-from pipeline_lib.components import segment_affinities
-from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid
+from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, read_json, run_task
+from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.components import JoinedBlocks, relabel
+from pipeline_lib.segmentation.growth import BlockGrowth
+from pipeline_lib.segmentation.labelling import LABEL_BYTES, LabelledBlocks, read_joined
+from pipeline_lib.segmentation.written import ARRAY, create_segmentation, finish_segmentation
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.scoring import SHARD_VOX, SegmentationSettings
-from pipeline_lib.volumes import Volume, create_array, write_box
-from pipeline_lib.volumes.affinities import open_affinities
-from pipeline_lib.volumes.ome import write_ome_metadata
+from pipeline_lib.volumes import Volume, open_array, write_box
+
+_TABLE_BYTES = 4  # for each voxel of a block: ids of the whole volume where they have 64 bits
 
 
 def segment_volume(
-    settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, choice: Path | None = None
+    settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, components: Path, run: Run
 ) -> None:
-    """Write `segmentation.zarr/0` (z, y, x) uint32, 0 = background, and then `complete.json` into `folder`.
+    """Write `segmentation.zarr/0` (z, y, x) uint32 or uint64, 0 = background, and then `complete.json` into `folder`.
 
-    The threshold is that of the settings, or of the file `choice` that a sweep wrote. The volume is held in memory.
+    components: the folder that `label_volume` wrote. Segments have the ids 1..n, in the order of blocks and inside a block of
+    their first voxels. Where they grow, they are written to `folder/ungrown` first; its last job lets them grow.
     """
-    chosen: dict[str, Any] = read_json(choice) if choice is not None else {"threshold": settings.threshold, "by": "settings"}
-    if chosen["threshold"] is None:
-        raise UserError("there is no threshold: give the choice of a sweep, or segmentation.threshold")
-    affinities = open_affinities(prediction / "affinities.zarr" / "0")
-    complete = folder / "complete.json"
-    complete.unlink(missing_ok=True)
-    labels = segment_affinities(np.asarray(affinities.array[:3]), chosen["threshold"], **settings.after_labelling)
-    attributes = {"axes": "zyx", "voxel_size_nm": list(volume.voxel_size_nm), "threshold": chosen["threshold"]}
-    array = create_array(folder / "segmentation.zarr" / "0", labels.shape, "uint32", attributes=attributes)
-    for block in BlockGrid(volume.shape_vox, SHARD_VOX):
-        write_box(array, block.write_box, labels[block.write_box.slices])
-    write_ome_metadata(folder / "segmentation.zarr", "segmentation", volume.voxel_size_nm, labels=True)
-    n_segments = int(labels.max(initial=0))
-    write_json(complete, {"schema": 1, "choice": chosen, "n_segments": n_segments, "shape_vox": list(labels.shape)})
-    print(f"{volume.name}: {n_segments} segments at threshold {chosen['threshold']:g}")
+    written = folder / "ungrown" if settings.grow_vox else folder
+    run_task(BlockSegmentation(settings, prediction, volume, written, components=components, run=run), run)
+    if settings.grow_vox and run.step.kind in ("finish", "all") and (written / "complete.json").exists():
+        run_task(BlockGrowth(settings, written, volume, folder, run=run), Run(run.budget))
+
+
+class BlockSegmentation:
+    """A block is labelled as it was before, and its ids become those of the segments."""
+
+    def __init__(
+        self, settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, components: Path, run: Run
+    ) -> None:
+        self.name = f"segment {volume.name}"
+        self.folder = folder
+        self.created = (folder / ARRAY / "zarr.json",)
+        self.last_file = folder / "complete.json"
+        self._labelled = read_json(components / "complete.json")
+        self.blocks = LabelledBlocks(
+            settings.model_copy(update={"block_vox": tuple(self._labelled["layout"]["block_vox"])}),
+            prediction,
+            self._labelled["choice"]["threshold"],
+        )
+        self._components = components
+        self._prediction = prediction
+        self._volume = volume
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self.blocks.settings.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=lambda block: self.blocks.need_mb(block) * (1 + _TABLE_BYTES / LABEL_BYTES),
+            setting="segmentation.block_vox",
+            step_vox=SHARD_VOX,
+        )
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {
+            "the code": str(ALGORITHM_VERSIONS["segment"]),
+            f"the components {self._components}": digest(content_of_complete(self._components), self._labelled["inputs"]),
+            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+        }
+
+    @property
+    def layout(self) -> Mapping[str, Any]:
+        return {"block_vox": self.blocks.settings.block_vox}
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.blocks.grid)
+
+    @cached_property
+    def joined(self) -> JoinedBlocks:
+        return read_joined(self._components)
+
+    def create(self) -> None:
+        dtype = str(self.joined.open_segments.dtype)
+        create_segmentation(self.folder, self._volume, dtype, threshold=self.blocks.threshold)
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.segment, blocks, self._crew, name=self.name)
+
+    def segment(self, index: int) -> list[Path]:
+        found = self.blocks.label(index, threads=self._crew.threads)
+        labels = relabel(found.labels, self.joined.table(index, found.summary), threads=self._crew.threads)
+        return write_box(open_array(self.folder / ARRAY, writable=True), self.blocks.grid[index].write_box, labels)
+
+    def finish(self) -> Mapping[str, Any]:
+        choice, n_segments = self._labelled["choice"], self._labelled["n_segments"]
+        return finish_segmentation(self.folder, self._volume, choice=choice, n_segments=n_segments)

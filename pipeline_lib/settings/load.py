@@ -102,6 +102,11 @@ def _describe(model: type[BaseModel], problem: Any) -> str:  # noqa: PLR0911  on
         advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         key = "kind" if keys[0] == "volumes" else "name"
         return f"{place}.{key}: unknown {tag!r}; {advice}"
+    if keys and keys[-1] == "[key]":
+        known = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        near = difflib.get_close_matches(keys[-2], known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"{'.'.join(keys[:-1])}: unknown key; {advice}"
     if problem["type"] == "model_type":
         return f"{place}: expected a group of settings, got {problem['input']!r}"
     if problem["type"] == "missing":

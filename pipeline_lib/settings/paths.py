@@ -79,6 +79,11 @@ class Paths:
         """The choice of the threshold, unless the settings give one."""
         return [f"{self.sweep_folder}/choice.json"] if self.project.segmentation.threshold is None else []
 
+    def components(self, name: str) -> list[str]:
+        """How the components of blocks join, where a volume is segmented in blocks."""
+        folder = f"{self.segmentation_folder}/{identity.volume_id(self.project, name)}"
+        return [f"{folder}/components/complete.json"] if self.project.segmentation.by_blocks else []
+
     def segmentation(self, name: str) -> str:
         return f"{self.segmentation_folder}/{identity.volume_id(self.project, name)}/complete.json"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,6 +13,7 @@ from pipeline_lib.settings.networks import NetworkSettings, ResidualSymmetricUNe
 from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, SweepSettings
 from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SyntheticVolume, VolumeSettings
 
+BlockStage = Literal["import", "predict", "label", "segment", "sweep", "evaluate"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -20,6 +22,12 @@ class Project(Settings):
 
     project: str = setting(description="Name of the folder under `results`.")
     results: PathText = setting("results", "Folder of all results.", execution=True)
+    blocks_per_job: dict[BlockStage, Annotated[int, setting(ge=1)]] = setting(
+        {},
+        "How many blocks of a volume one job computes, for the stages import, predict, label, segment, sweep and evaluate; "
+        "default: all. A volume gets at most 500 jobs, which may then have more blocks.",
+        execution=True,
+    )
     seed: int = setting(0, "Of weights, sampling and augmentation.", ge=0)
     volumes: dict[str, VolumeSettings] = setting(description="Named volumes.", min_length=1)
     targets: TargetSettings = Field(default_factory=TargetSettings, description="What the network predicts.")

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import AfterValidator, model_validator
 
 from pipeline_lib.settings.base import PathText, Settings, setting
 from pipeline_lib.settings.volumes import PositiveTriple
+
+SHARD_VOX = (128, 128, 128)
+CHUNK_VOX = (64, 64, 64)
+
+
+def _whole_shards(block: tuple[int, int, int]) -> tuple[int, int, int]:
+    if any(b % SHARD_VOX[axis] for axis, b in enumerate(block)):
+        raise ValueError(f"must be a multiple of the shard {list(SHARD_VOX)}, got {list(block)}")
+    return block
+
+
+WholeShards = Annotated[PositiveTriple, AfterValidator(_whole_shards)]  # two writers in one shard would lose data
 
 
 class InferenceSettings(Settings):
@@ -19,18 +31,7 @@ class InferenceSettings(Settings):
     patch_vox: PositiveTriple | None = setting(None, "Size of a patch z, y, x; default: as in training.")
     logit_scale: float = setting(0.2, "Affinity = sigmoid(scale * logit); keeps confident values apart in 8 bits.", gt=0)
     test_time_flips: bool = setting(False, "Mean over the eight mirror images of each patch.")
-    block_vox: PositiveTriple = setting((128, 640, 640), "Voxels held in memory at once and written together.", execution=True)
-
-    @field_validator("block_vox")
-    @classmethod
-    def _whole_shards(cls, block: tuple[int, int, int]) -> tuple[int, int, int]:
-        if any(b % SHARD_VOX[axis] for axis, b in enumerate(block)):
-            raise ValueError(f"block_vox must be a multiple of the shard {list(SHARD_VOX)}, got {list(block)}")
-        return block
-
-
-SHARD_VOX = (128, 128, 128)
-CHUNK_VOX = (64, 64, 64)
+    block_vox: WholeShards = setting((128, 640, 640), "Voxels held in memory at once and written together.", execution=True)
 
 
 class SegmentationSettings(Settings):
@@ -46,6 +47,7 @@ class SegmentationSettings(Settings):
     )
     grow_vox: int = setting(0, "Segments then grow into background by so many steps, which gives eroded borders back.", ge=0)
     flood: bool = setting(False, "Segments instead flood all background, where affinities are highest first; for dense tissue.")
+    block_vox: WholeShards = setting((256, 256, 256), "Voxels that one process holds, also in the sweep.", execution=True)
 
     @model_validator(mode="after")
     def _one_way_to_fill(self) -> SegmentationSettings:
@@ -61,8 +63,13 @@ class SegmentationSettings(Settings):
     @property
     def only_components(self) -> bool:
         """Whether segments are components as they are, but for those dropped: then a sweep can score all levels at once."""
+        return self.by_blocks and not self.grow_vox
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether a volume can be segmented in blocks: what is filled does not reach further than a known number of voxels."""
         gives = self.dust == "give" and self.min_size_vox > 2
-        return not (gives or self.grow_vox or self.flood)
+        return not (gives or self.flood)
 
 
 class SweepSettings(Settings):
@@ -108,3 +115,4 @@ class EvaluationSettings(Settings):
         "The evaluations of another run, a folder `.../evaluations/<id>`: is this run better, and how sure is that?",
     )
     worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)
+    block_vox: WholeShards = setting((256, 256, 256), "Voxels that one process holds.", execution=True)

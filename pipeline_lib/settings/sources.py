@@ -17,7 +17,7 @@ _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 def check_sources(project: Project) -> None:
     """UserError that names the first file that is not there, or a results folder that cannot be written."""
     for name, volume in project.volumes.items():
-        for path in _paths(volume):
+        for path in source_paths(volume):
             if not path.exists():
                 raise UserError(f"volumes.{name}: {path} does not exist (paths start at the working directory, {Path.cwd()})")
     for name in Paths(project).scored():
@@ -35,10 +35,11 @@ def check_sources(project: Project) -> None:
 
 def source_files(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[str]:
     """Files whose change means that the volume must be imported again: for a zarr folder its metadata."""
-    return [str(file) for path in _paths(volume) for file in _changing(path)]
+    return [str(file) for path in source_paths(volume) for file in _changing(path)]
 
 
-def _paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
+def source_paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
+    """The files and folders that a volume is read from."""
     if isinstance(volume, SyntheticVolume):
         return []
     if isinstance(volume, NISBVolume):

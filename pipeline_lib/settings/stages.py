@@ -124,11 +124,13 @@ def _part(settings: BaseModel, *, execution: bool) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             below = _part(value, execution=execution)
-            if below or not execution:
+            if below:
                 part[name] = below
+        elif is_execution(field) or execution:
+            if is_execution(field) and execution:
+                part[name] = values[name]
         elif isinstance(value, dict) and all(isinstance(v, BaseModel) for v in value.values()):
-            if not execution:
-                part[name] = {key: _part(v, execution=False) for key, v in value.items()}
-        elif is_execution(field) == execution:
+            part[name] = {key: _part(v, execution=False) for key, v in value.items()}
+        else:
             part[name] = values[name]
     return part

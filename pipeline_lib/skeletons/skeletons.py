@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from pipeline_lib.artefacts import replacing
+from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.errors import UserError
 
 
@@ -46,18 +45,13 @@ class Skeletons:
 
 
 def save_skeletons(path: Path, skeletons: Skeletons) -> None:
-    with replacing(path) as aside, aside.open("wb") as file:
-        np.savez_compressed(
-            file,
-            node_positions_nm=skeletons.node_positions_nm,
-            node_skeleton_ids=skeletons.node_skeleton_ids,
-            edges=skeletons.edges,
-        )
+    arrays = ("node_positions_nm", "node_skeleton_ids", "edges")
+    write_arrays(path, {name: getattr(skeletons, name) for name in arrays}, compressed=True)
 
 
 def load_skeletons(path: Path) -> Skeletons:
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Skeletons(arrays["node_positions_nm"], arrays["node_skeleton_ids"], arrays["edges"])
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+        return Skeletons(arrays["node_positions_nm"], arrays["node_skeleton_ids"], arrays["edges"])
+    except (KeyError, ValueError) as error:
         raise UserError(f"cannot read the skeletons {path}: {error}") from error

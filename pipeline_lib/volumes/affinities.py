@@ -8,14 +8,16 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import Triple
+from pipeline_lib.geometry import Box, Triple
 from pipeline_lib.geometry.box import as_triple
 from pipeline_lib.settings.volumes import VoxelSize
 from pipeline_lib.volumes.arrays import create_array, open_array
 
+Flags = tuple[bool, bool, bool]
 SCALE = 1 / 255  # affinity = SCALE * stored value
 
 
@@ -60,6 +62,17 @@ def open_affinities(path: Path) -> Affinities:
         raise UserError(f"{path}: expected uint8 (c, z, y, x) with {len(offsets)} channels, one per offset, got {facts}")
     z, y, x = attributes["voxel_size_nm"]
     return Affinities(array, tuple(as_triple(offset) for offset in offsets), (float(z), float(y), float(x)))
+
+
+def read_neighbour_affinities(array: zarr.Array, box: Box) -> tuple[np.ndarray, Flags, Flags]:
+    """Affinities (3, z, y, x) to the next voxels in a box, with one more plane before it along each axis where there is one.
+
+    Also whether the volume goes on before and after the box along z, y and x. Those are the arguments of label_block.
+    """
+    before = (box.start_vox[0] > 0, box.start_vox[1] > 0, box.start_vox[2] > 0)
+    z, y, x = (b < n for b, n in zip(box.stop_vox, array.shape[1:], strict=True))
+    start = as_triple([a - int(goes_on) for a, goes_on in zip(box.start_vox, before, strict=True)])
+    return np.asarray(array[(slice(3), *Box(start, box.stop_vox).slices)]), before, (z, y, x)
 
 
 def _expect(path: Path, name: str, holds: bool, expected: str, attributes: dict[str, Any]) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import zarr
 
 from pipeline_lib.artefacts import read_json, write_json
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Triple
-from pipeline_lib.settings.scoring import SHARD_VOX
+from pipeline_lib.geometry import Triple
+from pipeline_lib.settings.identity import digest
 from pipeline_lib.settings.volumes import VoxelSize
 from pipeline_lib.volumes.arrays import open_array
+from pipeline_lib.volumes.content import Cells, cells_of_array, content_of, fingerprint
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Volume:
 
     image: uint8 (z, y, x). labels: unsigned (z, y, x), 0 = background. mask: uint8 (z, y, x), 1 = labelled, 0 = unlabelled;
     without a mask every voxel is labelled. Paths are relative to the folder; that of an image used where it lies is absolute.
-    content: digest of all voxels and skeletons, by which later stages notice a source that was replaced in place.
+    content: digest of all voxels and skeletons, by which later stages notice a source that was replaced in place. in_place: of
+    an image used where it lies, a digest of the sizes and times of its files, which is quicker to tell.
     """
 
     folder: Path
@@ -38,24 +39,31 @@ class Volume:
     skeletons_path: str | None = None
     source: str = ""
     content: str = ""
+    in_place: str = ""
 
-    def save(self) -> Volume:
-        """Write `volume.json`, with a digest of all voxels and skeletons as `content`; returns the volume as it was written."""
-        made = replace(self, content=self._digest())
+    def save(self, cells: Mapping[str, Cells] | None = None) -> Volume:
+        """Write `volume.json`, with a digest of all voxels and skeletons as `content`; returns the volume as it was written.
+
+        cells: digests of the cells of "image", "labels" and "mask" as far as they are known; other arrays are read.
+        """
+        in_place = fingerprint(Path(self.image_path)) if Path(self.image_path).is_absolute() else ""
+        made = replace(self, content=self._digest(cells or {}), in_place=in_place)
         made._write()
         return made
 
-    def _digest(self) -> str:
-        total = hashlib.sha256()
-        for array in (self.image(), self.labels(), self.mask()):
-            if array is None:
-                continue
-            total.update(f"{array.shape} {array.dtype}".encode())
-            for block in BlockGrid(self.shape_vox, SHARD_VOX):
-                total.update(np.ascontiguousarray(array[block.write_box.slices]).data)
-        if self.skeletons_file is not None:
-            total.update(self.skeletons_file.read_bytes())
-        return total.hexdigest()[:16]
+    def state(self) -> str:
+        """A digest of all that later stages read; UserError for an image used where it lies that has changed since import."""
+        if self.in_place and fingerprint(Path(self.image_path)) != self.in_place and self._digest({}) != self.content:
+            raise UserError(
+                f"volume {self.name}: the image {self.image_path} has changed since it was imported; run the workflow again "
+                "with --forcerun import_volume"
+            )
+        return digest(self.content, list(self.shape_vox), list(self.voxel_size_nm))
+
+    def _digest(self, cells: Mapping[str, Cells]) -> str:
+        arrays = {"image": self.image(), "labels": self.labels(), "mask": self.mask()}
+        found = {name: (array, cells.get(name) or cells_of_array(array)) for name, array in arrays.items() if array is not None}
+        return content_of(found, self.skeletons_file)
 
     def _write(self) -> None:
         content = {
@@ -70,6 +78,7 @@ class Volume:
             "mask": self.mask_path,
             "skeletons": self.skeletons_path,
             "content": self.content,
+            "in_place": self.in_place,
         }
         write_json(self.folder / "volume.json", content)
 
@@ -83,7 +92,7 @@ class Volume:
         z, y, x = facts["shape_vox"]
         sz, sy, sx = facts["voxel_size_nm"]
         paths = (facts["image"], facts["labels"], facts["mask"], facts["skeletons"])
-        return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"], facts["content"])
+        return cls(folder, facts["name"], (z, y, x), (sz, sy, sx), *paths, facts["source"], facts["content"], facts["in_place"])
 
     def image(self) -> zarr.Array:
         return self._open(self.image_path)

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.artefacts import write_json
+from pipeline_lib.artefacts import Budget, Run, write_json
 from pipeline_lib.geometry import Box
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array, write_box
 from pipeline_lib.volumes.affinities import create_affinities
 
+RUN = Run(Budget(memory_mb=2000))
 SHAPE, SIZE_NM = (12, 24, 24), (20.0, 10.0, 10.0)
 
 
@@ -53,5 +54,5 @@ def prediction(tmp_path):
         path, SHAPE, offsets_vox=[(1, 0, 0), (0, 1, 0), (0, 0, 1)], voxel_size_nm=SIZE_NM, logit_scale=0.2
     )
     write_box(array, Box.of_shape(SHAPE), affinities_of(truth()[0], border=0.6))
-    write_json(folder / "complete.json", {})
+    write_json(folder / "complete.json", {"content": "of two slabs"})
     return folder

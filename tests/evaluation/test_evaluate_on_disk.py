@@ -1,6 +1,7 @@
 """Scores of a segmentation on disk: block by block as of the whole, its tables, and against another evaluation."""
 
 import csv
+import hashlib
 import json
 import sys
 from dataclasses import asdict, replace
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.artefacts import Budget, Run, Step, read_json, write_json
 from pipeline_lib.cli.app import app
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import evaluate as evaluate_module
-from pipeline_lib.evaluation import evaluate_volume, scoring
+from pipeline_lib.evaluation import evaluate_volume
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import read_skeletons, skeletons_table
 from pipeline_lib.evaluation.verify import Verification
@@ -38,7 +39,8 @@ def written(folder, values):
     """The folder of a segmentation with these ids."""
     array = create_array(folder / "segmentation.zarr" / "0", values.shape, "uint64", attributes={})
     write_box(array, Box.of_shape(values.shape), values)
-    write_json(folder / "complete.json", {"choice": {"threshold": 0.5}, "n_segments": 4})
+    content = hashlib.sha256(values.tobytes()).hexdigest()
+    write_json(folder / "complete.json", {"content": content, "choice": {"threshold": 0.5}, "n_segments": 4})
     return folder
 
 
@@ -54,17 +56,30 @@ def masked(volume):
     return replace(volume, mask_path="mask.zarr/0", labels_path="sparse.zarr/0")
 
 
+RUN = Run(Budget(memory_mb=2000))
+
+
+def stage_of(block_vox=(256, 256, 256), **settings):
+    """The smallest block that the settings admit is larger than these volumes."""
+    evaluation = EvaluationSettings(**settings).model_copy(update={"block_vox": block_vox})
+    return EvaluateStage.model_construct(name="val", split="val", evaluation=evaluation)
+
+
 def evaluated(segmentation, volume, folder, *, against=None, against_run=None, **settings):
-    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(against=against_run, **settings))
-    evaluate_volume(stage, segmentation, volume, folder, against=against)
+    evaluate_volume(stage_of(against=against_run, **settings), segmentation, volume, folder, run=RUN, against=against)
     return read_json(folder / "metrics.json")
+
+
+def scores_of(volume, segmentation):
+    """At the nodes, of an array in memory."""
+    truth = GroundTruth(volume, EvaluationSettings())
+    return score_skeletons(truth.skeletons, np.asarray(segmentation)[tuple(truth.node_voxels.T)])
 
 
 @pytest.mark.parametrize("voxels", ["foreground", "all"])
 @pytest.mark.parametrize("tolerance_nm", [0, 10, 25])
 def test_blocks_on_disk_score_as_the_whole_in_memory(masked, tmp_path, monkeypatch, voxels, tolerance_nm):
     segmentation = random_segmentation(masked, 1)
-    settings = EvaluationSettings(voxels=voxels, boundary_tolerance_nm=tolerance_nm)
     expected = score_labels(
         *(np.asarray(masked.labels()[:]), segmentation),
         valid=np.asarray(masked.mask()[:]) > 0,
@@ -73,37 +88,47 @@ def test_blocks_on_disk_score_as_the_whole_in_memory(masked, tmp_path, monkeypat
         voxel_size_nm=masked.voxel_size_nm,
     ).to_json()
     assert expected["voi_sum"] > 0
-    in_memory = GroundTruth.of(masked, settings)
-    assert isinstance(in_memory.labels, np.ndarray)
-    assert in_memory.score_voxels(segmentation).to_json() == expected
     folder = written(tmp_path / "segmentation" / "val", segmentation)
-    on_disk = GroundTruth.of(masked, settings, in_memory=False)
-    assert not isinstance(on_disk.labels, np.ndarray)
-    for block_vox in ((256, 256, 256), (5, 7, 24), (4, 9, 5)):
-        monkeypatch.setattr(scoring, "BLOCK_VOX", block_vox)
-        assert on_disk.score_voxels(open_array(folder / "segmentation.zarr" / "0")).to_json() == expected
-    told = evaluated(folder, masked, tmp_path / "scores", voxels=voxels, boundary_tolerance_nm=tolerance_nm)
-    assert told["voxels"] == expected
+    options = {"voxels": voxels, "boundary_tolerance_nm": tolerance_nm}
+    for i, block_vox in enumerate([(256, 256, 256), (5, 7, 24), (4, 9, 5)]):
+        told = evaluated(folder, masked, tmp_path / str(i), block_vox=block_vox, **options)
+        assert told["voxels"] == expected
 
 
-def test_nodes_on_disk_score_as_in_memory(volume, tmp_path):
+@pytest.mark.parametrize("block_vox", [(256, 256, 256), (5, 7, 10)])
+def test_nodes_on_disk_score_as_in_memory(volume, tmp_path, block_vox):
     segmentation = random_segmentation(volume, 2)
-    told = evaluated(written(tmp_path / "segmentation" / "val", segmentation), volume, tmp_path / "scores")
-    truth = GroundTruth.of(volume, EvaluationSettings())
-    expected = score_skeletons(truth.skeletons, segmentation[tuple(truth.node_voxels.T)])
-    assert told["skeletons"] == truth.score_skeletons(segmentation).to_json() == expected.to_json()
+    folder = written(tmp_path / "segmentation" / "val", segmentation)
+    told = evaluated(folder, volume, tmp_path / "scores", block_vox=block_vox)
+    assert told["skeletons"] == scores_of(volume, segmentation).to_json()
     assert told["comparison"] is None
 
 
 def test_only_blocks_are_in_memory(volume, tmp_path, monkeypatch):
     folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
-    monkeypatch.setattr(scoring, "BLOCK_VOX", (4, 8, 8))
-    largest = []
-    monkeypatch.setattr(
-        scoring, "tabulate", lambda *a, tabulate=scoring.tabulate, **b: largest.append(a[1].size) or tabulate(*a, **b)
-    )
-    evaluated(folder, volume, tmp_path / "scores")
-    assert (max(largest), len(largest)) == (4 * 8 * 8, 3 * 3 * 3)
+    sizes = []
+    tabulate = evaluate_module.tabulate
+    monkeypatch.setattr(evaluate_module, "tabulate", lambda *a, **b: sizes.append(a[1].size) or tabulate(*a, **b))
+    evaluated(folder, volume, tmp_path / "scores", block_vox=(4, 8, 8))
+    assert sizes == [4 * 8 * 8] * (3 * 3 * 3)
+
+
+def test_jobs_share_the_blocks(volume, tmp_path):
+    folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
+    expected = evaluated(folder, volume, tmp_path / "one", block_vox=(4, 8, 8))
+    for text in ("plan", "2/3", "0/3", "1/3", "finish/3"):
+        run = Run(RUN.budget, Step.parse(text))
+        evaluate_volume(stage_of((4, 8, 8)), folder, volume, tmp_path / "jobs", run=run)
+    assert read_json(tmp_path / "jobs" / "metrics.json") == expected
+    assert (tmp_path / "jobs" / "errors.csv").read_text() == (tmp_path / "one" / "errors.csv").read_text()
+
+
+def test_a_block_that_does_not_fit_is_refused(volume, tmp_path):
+    folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
+    with pytest.raises(
+        UserError, match=r"evaluation.block_vox \[256, 256, 256\] takes 350 MB, but the memory budget is 300 MB"
+    ):
+        evaluate_volume(stage_of(), folder, volume, tmp_path / "scores", run=Run(Budget(memory_mb=300)))
 
 
 def test_objects_are_listed_worst_first(volume, tmp_path):
@@ -130,7 +155,7 @@ def test_a_segmentation_of_another_shape_is_refused(volume, tmp_path):
 
 
 def test_scores_of_skeletons_come_back_from_their_table(volume, tmp_path):
-    scores = GroundTruth.of(volume, EvaluationSettings()).score_skeletons(random_segmentation(volume, 4))
+    scores = scores_of(volume, random_segmentation(volume, 4))
     path = tmp_path / "skeletons.csv"
     path.write_text(skeletons_table(scores))
     found = read_skeletons(path, merge_tolerance=0)
@@ -153,8 +178,7 @@ def test_comparison_with_another_evaluation(volume, tmp_path, capsys):
     bad = written(tmp_path / "segmentations" / "bad" / "val", np.where(np.arange(24) < 12, labels, labels + np.uint64(5)))
     evaluated(bad, volume, tmp_path / "bad")
     told = evaluated(good, volume, tmp_path / "good", against=tmp_path / "bad")["comparison"]
-    truth = GroundTruth.of(volume, EvaluationSettings())
-    one, other = (truth.score_skeletons(open_array(path / "segmentation.zarr" / "0")) for path in (good, bad))
+    one, other = (scores_of(volume, open_array(path / "segmentation.zarr" / "0")[:]) for path in (good, bad))
     expected = compare_skeleton_scores(one, other).to_json()
     assert told["against"] == "bad"
     assert told["verdict"] == expected["verdict"]
@@ -195,17 +219,17 @@ def test_verification_says_what_it_found(volume, tmp_path, capsys, monkeypatch):
 
     for agrees in (True, None):
         verdict(agrees)
-        evaluate_volume(stage, folder, volume, tmp_path / str(agrees), verify=True)
+        evaluate_volume(stage, folder, volume, tmp_path / str(agrees), run=RUN, verify=True)
         assert f"agrees: {agrees}" in capsys.readouterr().out
         assert read_json(tmp_path / str(agrees) / "metrics.json")["skeletons"]["merge_tolerance"] == 5
     verdict(False)
     with pytest.raises(UserError, match=r"funlib\.evaluate gives other scores, see above"):
-        evaluate_volume(stage, folder, volume, tmp_path / "wrong", verify=True)
-    assert not (tmp_path / "wrong").exists()
+        evaluate_volume(stage, folder, volume, tmp_path / "wrong", run=RUN, verify=True)
+    assert not (tmp_path / "wrong" / "metrics.json").exists()
     assert seen == [0, 0, 0]
     voxels = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(skeleton_metrics=False))
     with pytest.raises(UserError, match="there is nothing to verify: volume val is not scored against skeletons"):
-        evaluate_volume(voxels, folder, volume, tmp_path / "voxels", verify=True)
+        evaluate_volume(voxels, folder, volume, tmp_path / "voxels", run=RUN, verify=True)
 
 
 def test_the_command_says_where_funlib_is_not_installed(volume, tmp_path, monkeypatch):

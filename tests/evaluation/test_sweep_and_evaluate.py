@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.artefacts import Budget, Run, read_json, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_volume
-from pipeline_lib.segmentation import segment_volume
+from pipeline_lib.segmentation import label_volume, segment_volume
 from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, SweepSettings
 from pipeline_lib.settings.stages import EvaluateStage, SweepStage
 from pipeline_lib.volumes import open_array
@@ -23,9 +23,23 @@ def stage(thresholds=(0.3, 0.7, 0.95), *, method=None, **evaluation):
     )
 
 
+RUN = Run(Budget(memory_mb=4000))
+
+
+def segmented(settings, prediction, volume, folder, *, choice=None):
+    """Label and segment, as the workflow does."""
+    label_volume(settings, prediction, volume, folder / "components", choice=choice, run=RUN)
+    segment_volume(settings, prediction, volume, folder, components=folder / "components", run=RUN)
+
+
+def evaluated(folder, volume, scores):
+    stage = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings())
+    evaluate_volume(stage, folder, volume, scores, run=RUN)
+
+
 def swept(volume, prediction, folder, **options):
     """The path of the curve and what it holds."""
-    sweep_volume(stage(**options), prediction, volume, folder)
+    sweep_volume(stage(**options), prediction, volume, folder, run=RUN)
     return folder / "curve.json", read_json(folder / "curve.json")
 
 
@@ -83,13 +97,13 @@ def test_choice_segmentation_and_scores_agree(volume, prediction, tmp_path):
     choice = choose_threshold([path], by="nerl")
     assert (choice["threshold"], choice["value"], choice["warning"]) == (0.7, 1.0, None)
     write_json(tmp_path / "choice.json", choice)
-    segmented = tmp_path / "segmentations" / "chosen" / "val-00000000"
-    segment_volume(SegmentationSettings(), prediction, volume, segmented, choice=tmp_path / "choice.json")
-    array = open_array(segmented / "segmentation.zarr" / "0")
+    folder = tmp_path / "segmentations" / "chosen" / "val-00000000"
+    segmented(SegmentationSettings(), prediction, volume, folder, choice=tmp_path / "choice.json")
+    array = open_array(folder / "segmentation.zarr" / "0")
     assert array.attrs["threshold"] == 0.7
     assert (array.shape, array.dtype, array[:].max()) == (volume.shape_vox, "uint32", 2)
     scores = tmp_path / "evaluation"
-    evaluate_volume(EvaluateStage(name="val", split="val", evaluation=EvaluationSettings()), segmented, volume, scores)
+    evaluated(folder, volume, scores)
     metrics = read_json(scores / "metrics.json")
     assert metrics["choice"] == choice
     assert metrics["segmentation_id"] == "chosen"
@@ -101,16 +115,14 @@ def test_choice_segmentation_and_scores_agree(volume, prediction, tmp_path):
 
 def test_without_a_threshold_there_is_no_segmentation(volume, prediction, tmp_path):
     with pytest.raises(UserError, match=r"there is no threshold: give the choice of a sweep, or segmentation\.threshold"):
-        segment_volume(SegmentationSettings(), prediction, volume, tmp_path / "segmentation")
+        segmented(SegmentationSettings(), prediction, volume, tmp_path / "segmentation")
     assert not (tmp_path / "segmentation").exists()
 
 
 def test_errors_are_listed_with_their_places(volume, prediction, tmp_path):
-    segmented = tmp_path / "segmentations" / "t0.3" / "val-00000000"
-    segment_volume(SegmentationSettings(threshold=0.3), prediction, volume, segmented)
-    evaluate_volume(
-        EvaluateStage(name="val", split="val", evaluation=EvaluationSettings()), segmented, volume, tmp_path / "evaluation"
-    )
+    folder = tmp_path / "segmentations" / "t0.3" / "val-00000000"
+    segmented(SegmentationSettings(threshold=0.3), prediction, volume, folder)
+    evaluated(folder, volume, tmp_path / "evaluation")
     (row,) = csv.DictReader((tmp_path / "evaluation" / "errors.csv").open())
     assert (row["kind"], row["segments"], sorted(row["skeletons"].split())) == ("merger", "1", ["1", "2"])
     assert float(row["loss_nm"]) == pytest.approx(210, abs=0.1)

@@ -4,9 +4,11 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from pipeline_lib.artefacts import Budget
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import nm_to_vox_floor
-from pipeline_lib.importing.skeletons import check_on_labels, check_positions, make_skeletons, read_skeletons
+from pipeline_lib.importing.block_skeletons import BLOCK_VOX, make_skeletons
+from pipeline_lib.importing.skeletons import check_on_labels, check_positions, read_skeletons
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import create_array
 
@@ -17,6 +19,12 @@ def _stored(path, labels):
     array = create_array(path / "0", labels.shape, "uint32", attributes={})
     array[:] = labels
     return array
+
+
+def _made(path, labels, *, block_vox=BLOCK_VOX, memory_mb=4000, threads=1):
+    _stored(path, labels)
+    budget = Budget(memory_mb, threads)
+    return make_skeletons(path / "0", path / "made", SIZE_NM, labels_content="", budget=budget, block_vox=block_vox)
 
 
 def _tubes(shape=(40, 60, 90)):
@@ -50,7 +58,7 @@ def _graph(skeletons):
 
 def test_made_skeletons_lie_on_their_labels_and_are_trees(tmp_path):
     labels = _tubes()
-    found = make_skeletons(_stored(tmp_path, labels), SIZE_NM)
+    found = _made(tmp_path, labels)
     voxels = nm_to_vox_floor(found.node_positions_nm, SIZE_NM)
     np.testing.assert_array_equal(labels[tuple(voxels.T)], found.node_skeleton_ids)
     np.testing.assert_allclose(found.node_positions_nm / SIZE_NM % 1, 0.5)  # the middle of the voxel
@@ -68,11 +76,11 @@ def test_small_objects_get_no_skeleton(tmp_path):
     labels = np.zeros((30, 30, 60), np.uint32)
     labels[:10, :10, :10] = 1  # 1000 voxels
     labels[:10, :10, 20:31] = 2  # 1100 voxels
-    assert set(make_skeletons(_stored(tmp_path, labels), SIZE_NM).node_skeleton_ids) == {2}
+    assert set(_made(tmp_path, labels).node_skeleton_ids) == {2}
 
 
 def test_labels_without_objects_give_no_skeletons(tmp_path):
-    found = make_skeletons(_stored(tmp_path, np.zeros((20, 20, 20), np.uint32)), SIZE_NM)
+    found = _made(tmp_path, np.zeros((20, 20, 20), np.uint32))
     assert (found.node_positions_nm.shape, found.edges.shape) == ((0, 3), (0, 2))
 
 
@@ -84,8 +92,7 @@ def test_skeletons_made_in_blocks_join_into_trees(tmp_path):
     radius = np.hypot(y - 59.5, x - 59.5)
     labels[(radius > 44) & (radius < 56) & (z > 2) & (z < 18) & (labels == 0)] = 8
     labels[4:16, 50:62, :][labels[4:16, 50:62, :] == 0] = 3
-    array = _stored(tmp_path, labels)
-    whole, blocks = make_skeletons(array, SIZE_NM), make_skeletons(array, SIZE_NM, block_vox=(24, 48, 48))
+    whole, blocks = _made(tmp_path, labels), _made(tmp_path / "blocks", labels, block_vox=(24, 48, 48))
     assert nx.is_forest(_graph(blocks))
     voxels = nm_to_vox_floor(blocks.node_positions_nm, SIZE_NM)
     np.testing.assert_array_equal(labels[tuple(voxels.T)], blocks.node_skeleton_ids)
@@ -108,7 +115,7 @@ def test_given_skeletons_are_read_by_their_kind(tmp_path):
     (tmp_path / "s.swc").touch()
     with pytest.raises(UserError, match=r"s\.swc is of an unknown kind; expected \.npz as written by import, or \.pkl of NISB"):
         read_skeletons(tmp_path / "s.swc", SIZE_NM)
-    with pytest.raises(UserError, match=r"cannot read the skeletons .*gone\.npz"):
+    with pytest.raises(UserError, match=r"cannot read the arrays in .*gone\.npz"):
         read_skeletons(tmp_path / "gone.npz", SIZE_NM)
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline_lib.artefacts import Budget, Run, Step, read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, nm_to_vox_floor
-from pipeline_lib.importing import image as image_module
 from pipeline_lib.importing import import_volume
-from pipeline_lib.importing import labels as labels_module
+from pipeline_lib.importing.volume_import import VolumeImport
 from pipeline_lib.settings.stages import ImportStage
 from pipeline_lib.skeletons import Skeletons, load_skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, open_array
@@ -28,8 +28,12 @@ SHAPE = (20, 150, 30)
 SIZE_NM = (20.0, 10.0, 10.0)
 
 
-def _import(folder: Path, **volume: Any) -> Volume:
-    return import_volume(ImportStage(name="train", volume={"split": "train", **volume}), folder)
+RUN = Run(Budget(memory_mb=4000))
+
+
+def _import(folder: Path, run: Run = RUN, **volume: Any) -> Volume:
+    import_volume(ImportStage(name="train", volume={"split": "train", **volume}), folder, run=run)
+    return Volume.open(folder)
 
 
 def _h5(path: Path, *, attributes: dict[str, Any] | None = None, **arrays: np.ndarray) -> Path:
@@ -177,7 +181,7 @@ class TestIntensity:
         )
         with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", intensity_range=limits, **_of(path, "image"))
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not (tmp_path / "out" / "volume.json").exists()
 
     def test_percentiles_without_contrast_are_refused(self, tmp_path):
         path = _h5(tmp_path / "v.h5", image=np.full(SHAPE, 7, np.uint16))
@@ -198,7 +202,6 @@ class TestLabels:
         path = _h5(tmp_path / "v.h5", image=image, labels=labels.astype(np.int64))
         volume = _import(tmp_path / "out", **_of(path, "image", "labels"))
         assert (volume.mask(), volume.labels().dtype) == (None, np.uint32)
-        assert not (tmp_path / "out" / "mask.zarr").exists()
 
     def test_a_given_mask(self, tmp_path, image, labels, rng):
         mask = rng.integers(0, 3, SHAPE, dtype=np.uint8)
@@ -227,7 +230,7 @@ class TestLabels:
         message = r"labels: .*array 'labels', voxels \(0, 0, 0\) to \(20, 128, 30\): the id -2 is negative; expected ids from 1"
         with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", **_of(_h5(tmp_path / "v.h5", image=image, labels=signed), "image", "labels"))
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not (tmp_path / "out" / "volume.json").exists()
 
     def test_floats_are_refused(self, tmp_path, image, labels):
         path = _h5(tmp_path / "v.h5", image=image, labels=labels.astype(np.float32), mask=labels.astype(np.float32))
@@ -310,46 +313,94 @@ class TestSkeletons:
         given = self._given(tmp_path / "s.npz", [[10, 10, 1], [11, 140, 1]], [8, 8])
         with pytest.raises(UserError, match=r"skeletons: 0% of the nodes of .*s\.npz"):
             _import(tmp_path / "out", skeletons=given, **_of(path, "image", "labels"))
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not (tmp_path / "out" / "volume.json").exists()
 
 
 class TestInterruption:
-    def test_an_import_ended_midway_leaves_no_volume_and_starts_anew(self, tmp_path, image, labels, monkeypatch):
-        path = _h5(tmp_path / "v.h5", image=image, labels=labels.astype(np.int32) - 1, mask=image)
-        _import(tmp_path / "out", **_of(path, "image", "labels"))
-        calls: list[Any] = []
+    @pytest.fixture
+    def path(self, tmp_path, image, labels) -> Path:
+        return _h5(tmp_path / "v.h5", image=image, labels=labels)
 
-        def killed(array: zarr.Array, box: Any, values: np.ndarray) -> None:
-            calls.append(box)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
+    @pytest.fixture
+    def converted(self, monkeypatch) -> list[int]:
+        """The blocks that are converted from here on: 0 and 1 of the image, 2 and 3 of the labels."""
+        blocks: list[int] = []
+        convert = VolumeImport.convert
 
-        path = _h5(tmp_path / "v.h5", image=255 - image, labels=labels)
+        def counted(self: VolumeImport, index: int) -> list[Path]:
+            blocks.append(index)
+            return convert(self, index)
+
+        monkeypatch.setattr(VolumeImport, "convert", counted)
+        return blocks
+
+    def _ended_in(self, block: int, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+        convert = VolumeImport.convert
+
+        def ended(self: VolumeImport, index: int) -> list[Path]:
+            if index == block:
+                raise error
+            return convert(self, index)
+
         with monkeypatch.context() as patch:
-            patch.setattr(image_module, "write_box", killed)
-            with pytest.raises(KeyboardInterrupt):
-                _import(tmp_path / "out", **_of(path, "image", "labels"))
+            patch.setattr(VolumeImport, "convert", ended)
+            with pytest.raises(type(error)):
+                _import(folder, **_of(path, "image", "labels"))
         with pytest.raises(UserError, match=r"cannot read .*volume\.json"):
-            Volume.open(tmp_path / "out")
+            Volume.open(folder)
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("cannot write labels: No space left on device")])
+    def test_an_import_ended_midway_leaves_no_volume_and_goes_on(self, tmp_path, path, monkeypatch, converted, error):
+        self._ended_in(2, tmp_path / "out", path, monkeypatch, error)
+        assert converted == [0, 1]
+        volume = _import(tmp_path / "out", **_of(path, "image", "labels"))
+        assert converted == [0, 1, 2, 3]
+        assert volume.content == _import(tmp_path / "undisturbed", **_of(path, "image", "labels")).content
+
+    def test_a_source_that_was_edited_meanwhile_starts_anew(self, tmp_path, path, image, labels, monkeypatch):
+        self._ended_in(2, tmp_path / "out", path, monkeypatch, KeyboardInterrupt())
+        _h5(tmp_path / "edited.h5", image=255 - image, labels=labels).replace(path)
         volume = _import(tmp_path / "out", **_of(path, "image", "labels"))
         np.testing.assert_array_equal(volume.image()[:], 255 - image)
-        np.testing.assert_array_equal(volume.labels()[:], labels)
-        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-            "image.zarr",
-            "labels.zarr",
-            "skeletons.npz",
-            "volume.json",
-        ]
 
-    def test_a_full_disk_leaves_nothing(self, tmp_path, image, labels, monkeypatch):
-        def full(*_: Any) -> None:
-            raise UserError("cannot write labels: No space left on device")
+    def test_a_source_that_is_edited_while_it_is_read_is_named(self, tmp_path, path, image, labels, monkeypatch):
+        convert = VolumeImport.convert
 
-        monkeypatch.setattr(labels_module, "write_box", full)
-        path = _h5(tmp_path / "v.h5", image=image, labels=labels)
-        with pytest.raises(UserError, match=r"^volume train: cannot write labels: No space left on device$"):
+        def edited(self: VolumeImport, index: int) -> list[Path]:
+            os.utime(path, (index, index))
+            return convert(self, index)
+
+        monkeypatch.setattr(VolumeImport, "convert", edited)
+        message = rf"^volume train: import train: {path} has changed while it was read; run the workflow again$"
+        with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", **_of(path, "image", "labels"))
-        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_jobs_share_the_blocks(self, tmp_path, path, image, labels, converted):
+        for text in ("plan", "1/2", "0/2", "finish/2"):
+            import_volume(
+                ImportStage(name="train", volume={"split": "train", **_of(path, "image", "labels")}),
+                tmp_path / "out",
+                run=Run(RUN.budget, Step.parse(text)),
+            )
+        assert converted == [2, 3, 0, 1]
+        volume = Volume.open(tmp_path / "out")
+        np.testing.assert_array_equal(volume.labels()[:], labels)
+        assert volume.content == _import(tmp_path / "one", **_of(path, "image", "labels")).content
+
+    def test_workers_share_the_blocks(self, tmp_path, image, labels, monkeypatch):
+        monkeypatch.undo()  # workers are other processes: with blocks as they are
+        image, labels = (np.concatenate([array] * 4, axis=1) for array in (image, labels))
+        path = _h5(tmp_path / "v.h5", image=image, labels=labels)
+        workers = _import(tmp_path / "workers", Run(Budget(memory_mb=4000, threads=2)), **_of(path, "image", "labels"))
+        np.testing.assert_array_equal(workers.image()[:], image)
+        np.testing.assert_array_equal(workers.labels()[:], labels)
+        assert read_json(workers.folder / "complete.json")["n_blocks"] == 6
+        assert workers.content == _import(tmp_path / "one", **_of(path, "image", "labels")).content
+
+    def test_a_source_that_does_not_fit_is_refused(self, tmp_path, path):
+        message = r"a block of the source, \[20, 128, 30\] takes 350 MB, but the memory budget is 300 MB"
+        with pytest.raises(UserError, match=message):
+            _import(tmp_path / "out", Run(Budget(memory_mb=300)), **_of(path, "image", "labels"))
 
     def test_a_folder_that_cannot_be_written(self, tmp_path, image):
         (tmp_path / "file").touch()
@@ -463,11 +514,13 @@ class TestNISBLayout:
 MEASURED_IMPORT = """
 import resource, sys
 from pathlib import Path
+from pipeline_lib.artefacts import Budget, Run
 from pipeline_lib.importing import import_volume
 from pipeline_lib.settings.stages import ImportStage
 path, skeletons, folder = sys.argv[1:]
 arrays = {name: {"path": path, "array": name} for name in ("image", "labels")}
-import_volume(ImportStage(name="v", volume={"split": "train", "skeletons": skeletons, **arrays}), Path(folder))
+stage = ImportStage(name="v", volume={"split": "train", "skeletons": skeletons, **arrays})
+import_volume(stage, Path(folder), run=Run(Budget(4000)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -15,14 +15,16 @@ import torch
 from small_prediction import OFFSETS, PATCH, expected_affinities, make_checkpoint, make_volume, quick_forward, read, settings
 from torch import Tensor
 
+from pipeline_lib.artefacts import Budget, Run, Step
 from pipeline_lib.errors import UserError
-from pipeline_lib.inference import predict_volume
+from pipeline_lib.inference import predict_volume as predict
 from pipeline_lib.inference.checkpoint import TrainedNetwork
 from pipeline_lib.settings.scoring import InferenceSettings
 from pipeline_lib.settings.stages import PredictStage
 from pipeline_lib.volumes import Volume, create_array
 from pipeline_lib.volumes.affinities import open_affinities
 
+RUN = Run(Budget(memory_mb=8000))
 SHAPE = (280, 170, 20)  # 3 x 2 x 1 blocks; 17 x 10 x 2 patches, of which 8 and 3 along y meet the two columns
 CALLS = 17 * (8 + 3) * 2
 
@@ -45,6 +47,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(volume: Volume) -> np.ndarray:
     return expected_affinities(volume, quick_forward)
+
+
+def predict_volume(settings: PredictStage, checkpoint: Path, volume: Volume, folder: Path, run: Run = RUN) -> None:
+    predict(settings, checkpoint, volume, folder, run=run)
 
 
 class Killed(BaseException):
@@ -79,9 +85,9 @@ def test_what_is_written_beside_the_array(checkpoint: Path, volume: Volume, tmp_
     assert complete["offsets_vox"] == [list(o) for o in OFFSETS]
     assert complete["forward_calls"] == len(calls) == CALLS
     plan = json.loads((tmp_path / "plan.json").read_text())
-    assert plan["forward_calls_whole_volume"] == 17 * 10 * 2
-    assert plan["digest"] == complete["digest"]
-    assert sorted(p.name for p in (tmp_path / "shards").iterdir()) == [f"{i}.json" for i in range(6)]
+    assert complete["forward_calls_whole_volume"] == 17 * 10 * 2
+    assert plan["inputs"] == complete["inputs"]
+    assert done(tmp_path) == list(range(6))
     affinities = open_affinities(tmp_path / "affinities.zarr" / "0")
     assert (affinities.offsets_vox, affinities.voxel_size_nm) == (OFFSETS, (30.0, 8.0, 8.0))
     assert affinities.array.attrs["logit_scale"] == 0.5
@@ -92,11 +98,17 @@ def test_the_block_size_changes_nothing(expected: np.ndarray, checkpoint: Path, 
     np.testing.assert_array_equal(read(tmp_path), expected)
 
 
+def done(folder: Path) -> list[int]:
+    """The numbers of the recorded blocks."""
+    journals = [path.read_text().splitlines() for path in folder.glob("shards/*.journal")]
+    return sorted(json.loads(line)["block"] for lines in journals for line in lines if line)
+
+
 def test_thin_rests_join_their_neighbours(checkpoint: Path, tmp_path: Path) -> None:
     volume = make_volume(tmp_path / "v", (40, 140, 131))
     predict_volume(settings(), checkpoint, volume, tmp_path / "p")
     np.testing.assert_array_equal(read(tmp_path / "p"), expected_affinities(volume, quick_forward))
-    assert len(list((tmp_path / "p" / "shards").iterdir())) == 4
+    assert done(tmp_path / "p") == [0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +126,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(
         with pytest.raises(Killed):
             run(tmp_path)
     assert not (tmp_path / "complete.json").exists()
-    assert len(list(tmp_path.glob("shards/*.json"))) == n_done
+    assert len(done(tmp_path)) == n_done
     calls = count_forwards(monkeypatch)
     run(tmp_path)
     np.testing.assert_array_equal(read(tmp_path), expected)
@@ -127,8 +139,7 @@ def test_blocks_lost_in_the_middle_are_done_again(
 ) -> None:
     predict_volume(settings(), checkpoint, volume, tmp_path)
     (tmp_path / "complete.json").unlink()
-    (tmp_path / "shards" / "2.json").write_text("torn {")
-    shard = next(p for p in (tmp_path / "affinities.zarr" / "0").rglob("c/0/1/0/*"))  # block 2: second in z, first in y
+    shard = next(p for p in (tmp_path / "affinities.zarr" / "0").rglob("c/0/1/0/*"))  # second block in z of the first column
     shard.write_bytes(shard.read_bytes()[:500])
     calls = count_forwards(monkeypatch)
     predict_volume(settings(), checkpoint, volume, tmp_path)
@@ -140,7 +151,6 @@ def test_a_torn_shard_whose_block_is_all_zero_is_repaired(checkpoint: Path, tmp_
     volume = make_volume(tmp_path / "v", (30, 40, 20))
     predict_volume(settings(), checkpoint, volume, tmp_path / "p")
     (tmp_path / "p" / "complete.json").unlink()
-    (tmp_path / "p" / "shards" / "0.json").unlink()
     shard = tmp_path / "p" / "affinities.zarr" / "0" / "c" / "0" / "0" / "0" / "0"
     shard.write_bytes(shard.read_bytes()[:500])
     zeros = torch.zeros((1, 4, *PATCH))
@@ -154,9 +164,10 @@ def test_a_complete_prediction_is_left_alone(checkpoint: Path, volume: Volume, t
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     calls = count_forwards(monkeypatch)
     predict_volume(settings(), checkpoint, volume, tmp_path)
-    predict_volume(settings((256, 128, 128)), checkpoint, volume, tmp_path, threads=1)  # how, not what
+    predict_volume(settings((256, 128, 128)), checkpoint, volume, tmp_path)  # how, not what
     assert calls == []
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    del before[tmp_path / ".lock"]
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.name != ".lock"} == before
 
 
 def test_whatever_decides_the_result_starts_anew(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -165,7 +176,7 @@ def test_whatever_decides_the_result_starts_anew(checkpoint: Path, tmp_path: Pat
     other_weights = tmp_path / "other.ckpt"
     content = torch.load(checkpoint, weights_only=True)
     torch.save({**content, "step": 11}, other_weights)
-    other_volume = replace(volume, source="elsewhere")
+    other_volume = replace(volume, content="0123456789abcdef")
     calls = count_forwards(monkeypatch)
     variants = [
         (settings(), checkpoint, volume),
@@ -188,7 +199,7 @@ def test_an_unfinished_run_with_another_block_starts_anew(
             predict_volume(settings(), checkpoint, volume, tmp_path)
     predict_volume(settings((128, 256, 128)), checkpoint, volume, tmp_path)
     np.testing.assert_array_equal(read(tmp_path), expected)
-    assert len(list((tmp_path / "shards").iterdir())) == 3
+    assert done(tmp_path) == [0, 1, 2]
 
 
 def test_an_array_that_was_deleted_is_made_again(checkpoint: Path, tmp_path: Path) -> None:
@@ -205,6 +216,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from small_prediction import quick_forward
+from pipeline_lib.artefacts import Budget, Run
 from pipeline_lib.inference import predict_volume
 from pipeline_lib.inference.checkpoint import TrainedNetwork
 from pipeline_lib.settings.stages import PredictStage
@@ -212,7 +224,8 @@ from pipeline_lib.volumes import Volume
 
 TrainedNetwork.forward = lambda self, **options: lambda patch: (time.sleep(0.01), quick_forward(patch))[1]
 settings, checkpoint, volume, folder = sys.argv[2:]
-predict_volume(PredictStage.model_validate_json(settings), Path(checkpoint), Volume.open(Path(volume)), Path(folder))
+run = Run(Budget(memory_mb=8000))
+predict_volume(PredictStage.model_validate_json(settings), Path(checkpoint), Volume.open(Path(volume)), Path(folder), run=run)
 """
 
 
@@ -220,12 +233,12 @@ def test_sigkill(expected: np.ndarray, checkpoint: Path, volume: Volume, tmp_pat
     arguments = [str(Path(__file__).parent), settings().model_dump_json(), str(checkpoint), str(volume.folder), str(tmp_path)]
     process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, *arguments], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "shards").glob("*.json"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(done(tmp_path)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     _, log = process.communicate()
     assert process.returncode == -signal.SIGKILL, log.decode()
-    assert 2 <= len(list((tmp_path / "shards").glob("*.json"))) < 6
+    assert 2 <= len(done(tmp_path)) < 6
     assert not (tmp_path / "complete.json").exists()
     predict_volume(settings(), checkpoint, volume, tmp_path)
     np.testing.assert_array_equal(read(tmp_path), expected)
@@ -270,10 +283,49 @@ def test_a_folder_that_cannot_be_written(checkpoint: Path, volume: Volume, tmp_p
         predict_volume(settings(), checkpoint, volume, tmp_path / "file" / "p")
 
 
-def test_a_block_larger_than_the_memory(checkpoint: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    volume = make_volume(tmp_path / "v", (30, 40, 20))
-    monkeypatch.setattr(os, "sysconf", lambda name: 100)
-    with pytest.raises(
-        UserError, match=r"inference.block_vox \[128, 128, 128\] takes 1 MB, this machine has 0 MB; make the block"
-    ):
+def test_a_block_larger_than_the_memory(checkpoint: Path, volume: Volume, tmp_path: Path) -> None:
+    small = Run(Budget(memory_mb=657))
+    message = r"inference.block_vox \[256, 256, 128\] takes 659 MB, but the memory budget is 657 MB; the largest that fits is "
+    with pytest.raises(UserError, match=message + r"\[128, 256, 128\]"):
+        predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", small)
+    assert not (tmp_path / "p").exists()
+
+
+def test_jobs_have_columns_of_their_own(
+    expected: np.ndarray, checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def step(text: str) -> int:
+        calls = count_forwards(monkeypatch)
+        predict_volume(settings(), checkpoint, volume, tmp_path, Run(RUN.budget, Step.parse(text)))
+        return len(calls)
+
+    assert step("plan") == 0
+    assert step("1/2") == 17 * 3 * 2
+    assert step("0/2") == 17 * 8 * 2
+    assert step("finish/2") == 0
+    np.testing.assert_array_equal(read(tmp_path), expected)
+
+
+def test_a_checkpoint_that_is_replaced_between_jobs_is_named(
+    checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any
+) -> None:
+    own = shutil.copy(checkpoint, tmp_path / "own.ckpt")
+    folder = tmp_path / "p"
+    predict_volume(settings(), own, volume, folder, Run(RUN.budget, Step.parse("plan")))
+    predict_volume(settings(), own, volume, folder, Run(RUN.budget, Step.parse("0/2")))
+    torch.save({**torch.load(own, weights_only=True), "step": 12}, own)
+    for text in ("1/2", "finish/2"):
+        with pytest.raises(UserError, match=r"predict val: the checkpoint .*own.ckpt has changed since it was planned"):
+            predict_volume(settings(), own, volume, folder, Run(RUN.budget, Step.parse(text)))
+
+
+def test_an_image_in_place_that_is_edited_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    source = create_array(tmp_path / "source.zarr", (30, 40, 20), "uint8", attributes={})
+    source[:] = 7
+    folder = tmp_path / "v"
+    volume = Volume(folder, "val", (30, 40, 20), (30.0, 8.0, 8.0), image_path=str(tmp_path / "source.zarr")).save()
+    os.utime(next((tmp_path / "source.zarr").rglob("c/0/0/0")), (1, 1))  # touched, not changed
+    predict_volume(settings(), checkpoint, Volume.open(folder), tmp_path / "p")
+    source[3, 4, 5] = 8
+    with pytest.raises(UserError, match=r"volume val: the image .*source.zarr has changed since it was imported"):
         predict_volume(settings(), checkpoint, volume, tmp_path / "p")

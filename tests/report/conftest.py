@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline_lib.affinity import encode_affinities
-from pipeline_lib.artefacts import measured, write_json, write_text
+from pipeline_lib.artefacts import Budget, Run, measured, write_json, write_text
 from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_volume
 from pipeline_lib.report import ReportContents
-from pipeline_lib.segmentation import segment_volume
+from pipeline_lib.segmentation import label_volume, segment_volume
 from pipeline_lib.settings import stages
 from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, SweepSettings
 from pipeline_lib.skeletons import Skeletons, save_skeletons
@@ -71,6 +71,7 @@ def write_prediction(folder: Path, seed: int) -> None:
         folder / "affinities.zarr" / "0", SHAPE, offsets_vox=OFFSETS, voxel_size_nm=VOXEL_SIZE_NM, logit_scale=1.0
     )
     array[:] = affinities.astype(np.uint8)
+    write_json(folder / "complete.json", {"content": f"beams {seed}"})
 
 
 def write_model(folder: Path) -> None:
@@ -95,18 +96,21 @@ def write_run(root: Path) -> dict[str, Any]:
     for seed, name in enumerate(("val", "test", "fresh")):
         write_prediction(folders["prediction"] / IDS[name], seed)
     val = IDS["val"]
+    run = Run(Budget(memory_mb=4000))
     with measured("sweep", folders["sweep"] / val / "record.json"):
-        sweep_volume(sweep, folders["prediction"] / val, volumes["val"], folders["sweep"] / val)
+        sweep_volume(sweep, folders["prediction"] / val, volumes["val"], folders["sweep"] / val, run=run)
     write_json(folders["sweep"] / "choice.json", choose_threshold([folders["sweep"] / val / "curve.json"], by="nerl"))
     for name in ("val", "test", "fresh"):
         vid = IDS[name]
         segments = folders["segmentation"] / vid
         with measured("segment", segments / "record.json"):
-            choice = folders["sweep"] / "choice.json"
-            segment_volume(segmentation, folders["prediction"] / vid, volumes[name], segments, choice=choice)
+            choice, components = folders["sweep"] / "choice.json", segments / "components"
+            source = folders["prediction"] / vid
+            label_volume(segmentation, source, volumes[name], components, choice=choice, run=run)
+            segment_volume(segmentation, source, volumes[name], segments, components=components, run=run)
         if name != "fresh":
             told = stages.EvaluateStage(name=name, split=SPLITS[name], evaluation=evaluation)
-            evaluate_volume(told, segments, volumes[name], folders["evaluation"] / vid)
+            evaluate_volume(told, segments, volumes[name], folders["evaluation"] / vid, run=run)
     return {
         "project": "beams",
         "volumes": {name: {"split": SPLITS[name], "folder": str(volumes[name].folder)} for name in IDS},

@@ -46,6 +46,9 @@ EXECUTION = [
     {"training.save_every_s": 5},
     {"training.validate_every_steps": 7},
     {"inference.block_vox": [128, 128, 128]},
+    {"segmentation.block_vox": [128, 128, 128]},
+    {"evaluation.block_vox": [128, 128, 128]},
+    {"blocks_per_job": {"predict": 3, "label": 1}},
     {"results": "elsewhere"},
     {"volumes.test.seed": 9},  # of a test volume only its own id
 ]

@@ -42,11 +42,11 @@ def test_inconsistent_parts_are_refused(parts, message):
 
 
 def test_files_that_are_no_skeletons_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read the skeletons .*none\.npz: .*No such file"):
+    with pytest.raises(UserError, match=r"cannot read the arrays in .*none\.npz: .*No such file"):
         load_skeletons(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(UserError, match=r"cannot read the skeletons .*other\.npz: .*node_positions_nm"):
         load_skeletons(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", node_positions_nm=np.array([{}], object), node_skeleton_ids=[1], edges=[])
-    with pytest.raises(UserError, match=r"cannot read the skeletons .*objects\.npz"):
+    with pytest.raises(UserError, match=r"cannot read the arrays in .*objects\.npz"):
         load_skeletons(tmp_path / "objects.npz")

@@ -56,5 +56,5 @@ def test_a_folder_without_a_complete_import_is_refused(volume):
 
 def test_another_schema_is_refused(volume):
     write_json(volume.folder / "volume.json", {"schema": 99})
-    with pytest.raises(UserError, match=r"volume\.json has schema 99, expected 1; import the volume again"):
+    with pytest.raises(UserError, match=r"volume\.json has schema 99, expected 2; import the volume again"):
         Volume.open(volume.folder)

@@ -8,9 +8,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from pipeline_lib.artefacts import Lock
+from pipeline_lib.artefacts.blockwise import job_records
+from pipeline_lib.artefacts.budget import installed_memory_mb
 from pipeline_lib.artefacts.runs import record_run
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity, parse_project, sources, stages
+from pipeline_lib.settings.jobs import n_jobs
 from pipeline_lib.settings.load import read_config
 from pipeline_lib.settings.paths import Paths
 
@@ -58,11 +61,48 @@ wildcard_constraints:
     segmentation="[^/]+",
     evaluation="|".join(map(re.escape, EVALUATIONS)),  # what another run has left is only read
     step=r"\d+",
+    part=r"planned|\d+-of-\d+",
 
 
 def options(name, values):
     """A command line option once per value."""
     return [word for value in values for word in (name, value)]
+
+
+# A stage that works block by block is one job, which does all, or a plan, jobs that share the blocks, and one that finishes:
+# the part "planned", the parts "<k>-of-<n>", and the rule of the stage itself.
+def parts_of(stage, folder):
+    """An input function: the records of the jobs that share the blocks of a volume; none where one job does all."""
+    return lambda wc: job_records(
+        Path(folder.format(**wc)), n_jobs(*VOLUMES[wc.volume], stage)
+    )
+
+
+def plan_before(folder):
+    """An input function: the plan, which every job waits for."""
+    return lambda wc: (
+        [] if wc.part == "planned" else folder.format(**wc) + "/shards/planned.json"
+    )
+
+
+def part_step(wc):
+    return "plan" if wc.part == "planned" else wc.part.replace("-of-", "/")
+
+
+def last_step(wc, input):
+    return f"finish/{len(input.parts)}" if input.get("parts") else "all"
+
+
+def is_synthetic(wc):
+    run, name = VOLUMES[wc.volume]
+    return run.volumes[name].kind == "synthetic"
+
+
+def memory_mb(wc, threads):
+    """Unless the profile says what a stage may use: the memory of this machine, shared by the jobs that fit its cores."""
+    return int(
+        0.9 * installed_memory_mb() * threads / max(workflow.cores or 1, threads)
+    )
 
 
 onstart:

@@ -1,17 +1,42 @@
+IMPORTED = f"{FOLDER}/volumes/{{volume}}"
+IMPORTED_FROM = {
+    "source": lambda wc: sources.source_files(
+        VOLUMES[wc.volume][0].volumes[VOLUMES[wc.volume][1]]
+    ),
+}
+
+
 rule import_volume:
     input:
-        lambda wc: sources.source_files(
-            VOLUMES[wc.volume][0].volumes[VOLUMES[wc.volume][1]]
-        ),
+        **IMPORTED_FROM,
+        parts=parts_of("import", IMPORTED),
     output:
-        f"{FOLDER}/volumes/{{volume}}/volume.json",
+        f"{IMPORTED}/volume.json",
     log:
         f"{FOLDER}/logs/import/{{volume}}.log",
     conda:
         "../../environment.yml"
+    threads: lambda wc: 1 if is_synthetic(wc) else workflow.cores or 1
+    resources:
+        mem_mb=memory_mb,
     params:
+        output=f"{IMPORTED}/volume.json",
         settings=lambda wc: stages.science_json(
             stages.import_stage(*VOLUMES[wc.volume])
         ),
+        step=last_step,
     shell:
-        "exec python -m pipeline_lib import --output {output:q} --settings {params.settings:q} --log {log:q}"
+        "exec python -m pipeline_lib import --output {params.output:q} --settings {params.settings:q}"
+        " --threads {threads} --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
+
+
+use rule import_volume as import_part with:
+    input:
+        **IMPORTED_FROM,
+        plan=plan_before(IMPORTED),
+    output:
+        f"{IMPORTED}/shards/{{part}}.json",
+    log:
+        f"{FOLDER}/logs/import/{{volume}}-{{part}}.log",
+    params:
+        step=part_step,

@@ -1,20 +1,45 @@
+PREDICTED = f"{FOLDER}/predictions/{{prediction}}/{{volume}}"
+PREDICTED_FROM = {
+    "model": lambda wc: PREDICTIONS[wc.prediction].network(),
+    "volume": f"{FOLDER}/volumes/{{volume}}/volume.json",
+}
+
+
 rule predict:
     input:
-        model=lambda wc: PREDICTIONS[wc.prediction].network(),
-        volume=f"{FOLDER}/volumes/{{volume}}/volume.json",
+        **PREDICTED_FROM,
+        parts=parts_of("predict", PREDICTED),
     output:
-        f"{FOLDER}/predictions/{{prediction}}/{{volume}}/complete.json",
+        f"{PREDICTED}/complete.json",
     log:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores or 1
     resources:
-        gpu=1,
+        gpu=lambda wc, input: 0 if input.get("parts") else 1,
+        mem_mb=memory_mb,
     params:
+        output=f"{PREDICTED}/complete.json",
         settings=lambda wc: stages.science_json(
             stages.predict_stage(PREDICTIONS[wc.prediction].project)
         ),
+        step=last_step,
     shell:
-        "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {output:q}"
-        " --settings {params.settings:q} --threads {threads} --log {log:q}"
+        "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {params.output:q}"
+        " --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
+
+
+use rule predict as predict_part with:
+    input:
+        **PREDICTED_FROM,
+        plan=plan_before(PREDICTED),
+    output:
+        f"{PREDICTED}/shards/{{part}}.json",
+    log:
+        f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}-{{part}}.log",
+    resources:
+        gpu=lambda wc: 0 if wc.part == "planned" else 1,
+        mem_mb=memory_mb,
+    params:
+        step=part_step,

@@ -1,22 +1,104 @@
+SEGMENTED = f"{FOLDER}/segmentations/{{segmentation}}/{{volume}}"
+SEGMENTED_FROM = {
+    "prediction": lambda wc: SEGMENTATIONS[wc.segmentation].prediction(
+        VOLUMES[wc.volume][1]
+    ),
+    "volume": f"{FOLDER}/volumes/{{volume}}/volume.json",
+    "choice": lambda wc: SEGMENTATIONS[wc.segmentation].choice(),
+}
+JOINED = {
+    "components": lambda wc: SEGMENTATIONS[wc.segmentation].components(
+        VOLUMES[wc.volume][1]
+    )
+}
+
+
+def segment_settings(wc):
+    return stages.science_json(
+        stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
+    )
+
+
+def written(wc):
+    """Where blocks of segments are written: those that still have to grow, apart."""
+    grows = SEGMENTATIONS[wc.segmentation].project.segmentation.grow_vox
+    return SEGMENTED + ("/ungrown" if grows else "")
+
+
+rule label:
+    input:
+        **SEGMENTED_FROM,
+        parts=parts_of("label", f"{SEGMENTED}/components"),
+    output:
+        f"{SEGMENTED}/components/complete.json",
+    log:
+        f"{FOLDER}/logs/label/{{segmentation}}/{{volume}}.log",
+    conda:
+        "../../environment.yml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=memory_mb,
+    params:
+        output=f"{SEGMENTED}/components/complete.json",
+        settings=segment_settings,
+        choice=lambda wc, input: options("--choice", input.choice),
+        step=last_step,
+    shell:
+        "exec python -m pipeline_lib label --prediction {input.prediction:q} --volume {input.volume:q} {params.choice:q}"
+        " --output {params.output:q} --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb}"
+        " --step {params.step} --log {log:q}"
+
+
+use rule label as label_part with:
+    input:
+        **SEGMENTED_FROM,
+        plan=plan_before(f"{SEGMENTED}/components"),
+    output:
+        f"{SEGMENTED}/components/shards/{{part}}.json",
+    log:
+        f"{FOLDER}/logs/label/{{segmentation}}/{{volume}}-{{part}}.log",
+    params:
+        step=part_step,
+
+
 rule segment:
     input:
-        prediction=lambda wc: SEGMENTATIONS[wc.segmentation].prediction(
-            VOLUMES[wc.volume][1]
+        **SEGMENTED_FROM,
+        **JOINED,
+        parts=lambda wc: (
+            parts_of("segment", written(wc))(wc) if JOINED["components"](wc) else []
         ),
-        volume=f"{FOLDER}/volumes/{{volume}}/volume.json",
-        choice=lambda wc: SEGMENTATIONS[wc.segmentation].choice(),
     output:
-        f"{FOLDER}/segmentations/{{segmentation}}/{{volume}}/complete.json",
+        f"{SEGMENTED}/complete.json",
     log:
         f"{FOLDER}/logs/segment/{{segmentation}}/{{volume}}.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores or 1
+    resources:
+        mem_mb=memory_mb,
     params:
-        settings=lambda wc: stages.science_json(
-            stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
-        ),
-        choice=lambda wc, input: options("--choice", input.choice),
+        output=f"{SEGMENTED}/complete.json",
+        settings=segment_settings,
+        chosen=lambda wc, input: options("--components", input.components)
+        or options("--choice", input.choice),
+        step=last_step,
     shell:
-        "exec python -m pipeline_lib segment --prediction {input.prediction:q} --volume {input.volume:q}"
-        " {params.choice:q} --output {output:q} --settings {params.settings:q} --threads {threads} --log {log:q}"
+        "exec python -m pipeline_lib segment --prediction {input.prediction:q} --volume {input.volume:q} {params.chosen:q}"
+        " --output {params.output:q} --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb}"
+        " --step {params.step} --log {log:q}"
+
+
+use rule segment as segment_part with:
+    input:
+        **SEGMENTED_FROM,
+        **JOINED,
+        plan=lambda wc: plan_before(written(wc))(wc),
+    output:
+        f"{SEGMENTED}/{{ungrown}}shards/{{part}}.json",
+    log:
+        f"{FOLDER}/logs/segment/{{segmentation}}/{{volume}}-{{ungrown}}{{part}}.log",
+    wildcard_constraints:
+        ungrown="(ungrown/)?",
+    params:
+        step=part_step,

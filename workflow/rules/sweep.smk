@@ -1,21 +1,45 @@
+SWEPT = f"{FOLDER}/sweeps/{{sweep}}/{{volume}}"
+SWEPT_FROM = {
+    "prediction": lambda wc: SWEEPS[wc.sweep].prediction(VOLUMES[wc.volume][1]),
+    "volume": f"{FOLDER}/volumes/{{volume}}/volume.json",
+}
+
+
 rule sweep:
     input:
-        prediction=lambda wc: SWEEPS[wc.sweep].prediction(VOLUMES[wc.volume][1]),
-        volume=f"{FOLDER}/volumes/{{volume}}/volume.json",
+        **SWEPT_FROM,
+        parts=parts_of("sweep", SWEPT),
     output:
-        f"{FOLDER}/sweeps/{{sweep}}/{{volume}}/curve.json",
+        f"{SWEPT}/curve.json",
     log:
         f"{FOLDER}/logs/sweep/{{sweep}}/{{volume}}.log",
     conda:
         "../../environment.yml"
     threads: workflow.cores or 1
+    resources:
+        mem_mb=memory_mb,
     params:
+        output=f"{SWEPT}/curve.json",
         settings=lambda wc: stages.science_json(
             stages.sweep_stage(SWEEPS[wc.sweep].project)
         ),
+        step=last_step,
     shell:
         "exec python -m pipeline_lib sweep --prediction {input.prediction:q} --volume {input.volume:q}"
-        " --output {output:q} --settings {params.settings:q} --threads {threads} --log {log:q}"
+        " --output {params.output:q} --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb}"
+        " --step {params.step} --log {log:q}"
+
+
+use rule sweep as sweep_part with:
+    input:
+        **SWEPT_FROM,
+        plan=plan_before(SWEPT),
+    output:
+        f"{SWEPT}/shards/{{part}}.json",
+    log:
+        f"{FOLDER}/logs/sweep/{{sweep}}/{{volume}}-{{part}}.log",
+    params:
+        step=part_step,
 
 
 rule choose_threshold:

@@ -16,7 +16,7 @@ from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.volumes import VoxelSize
 from pipeline_lib.volumes.readers.stored import StoredArray
 
-READ_BYTES = 256 << 20  # of the source in memory at once, at most
+READ_BYTES = 128 << 20  # of the source in memory at once, at most
 CHUNKS_ACROSS = 4  # beyond so many, a larger block saves little
 
 

@@ -1,0 +1,86 @@
+"""The file curve.json, and beside it what the bootstrap of the choice draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline_lib.artefacts import write_json
+from pipeline_lib.artefacts.npz import write_arrays
+from pipeline_lib.components import HIGHEST_LEVEL
+from pipeline_lib.metrics import LabelScores, SkeletonScores, ThresholdCurve
+
+# Of each skeleton (S,), and of each threshold and skeleton (T, S).
+SKELETONS_FILE = "skeletons.npz"
+CURVE_FILE = "curve.json"
+
+
+@dataclass(frozen=True)
+class TriedThreshold:
+    """What the segmentation at one threshold scores, as far as there is a truth."""
+
+    threshold: float
+    n_segments: int
+    skeletons: SkeletonScores | None
+    voxels: LabelScores | None
+
+
+def write_tried(folder: Path, volume: str, tried: Sequence[TriedThreshold], levels: dict[str, Any] | None) -> None:
+    """The scores of a list of thresholds, rising; levels: those of every level, as `levels_of` gives them."""
+    points = [
+        {
+            "threshold": found.threshold,
+            "n_segments": found.n_segments,
+            "skeletons": found.skeletons.to_json() if found.skeletons is not None else None,
+            "voxels": found.voxels.to_json() if found.voxels is not None else None,
+        }
+        for found in tried
+    ]
+    scores = [found.skeletons for found in tried if found.skeletons is not None]
+    arrays: dict[str, np.ndarray] = {}
+    if scores:
+        arrays = {
+            "length_nm": scores[0].skeleton_length_nm,
+            "n_nodes": scores[0].skeleton_n_nodes,
+            "erl_nm": np.array([found.skeleton_erl_nm for found in scores]),
+            "voi_sum": np.array([found.skeleton_voi_split + found.skeleton_voi_merge for found in scores]),
+        }
+    _write(folder, volume, points, arrays, levels)
+
+
+def write_levels(folder: Path, volume: str, curve: ThresholdCurve, levels: dict[str, Any]) -> None:
+    """The scores of every level, as tried thresholds too."""
+    arrays = {"length_nm": curve.skeleton_length_nm, "erl_nm": curve.skeleton_erl_nm[::-1]}
+    _write(folder, volume, _points_of(levels), arrays, levels)
+
+
+def levels_of(curve: ThresholdCurve, n_segments: np.ndarray) -> dict[str, Any]:
+    """n_segments: (256,) at each level."""
+    counts = n_segments[HIGHEST_LEVEL : HIGHEST_LEVEL - len(curve.thresholds) : -1]
+    return {"n_segments": counts.tolist(), **curve.to_json()}
+
+
+def _points_of(levels: dict[str, Any]) -> list[dict[str, Any]]:
+    """The levels as points, rising like those of a list of thresholds."""
+    by_tolerance = levels["nerl_by_tolerance"]
+    columns = {name: values for name, values in levels.items() if name not in ("threshold", "n_segments", "merge_tolerance")}
+    del columns["nerl_by_tolerance"]
+    points = []
+    for i in reversed(range(len(levels["threshold"]))):
+        skeletons = {name: values[i] for name, values in columns.items()}
+        skeletons["merge_tolerance"] = levels["merge_tolerance"]
+        skeletons["nerl_by_tolerance"] = {key: values[i] for key, values in by_tolerance.items()}
+        point = {"threshold": levels["threshold"][i], "n_segments": levels["n_segments"][i]}
+        points.append({**point, "skeletons": skeletons, "voxels": None})
+    return points
+
+
+def _write(
+    folder: Path, volume: str, points: list[dict[str, Any]], arrays: dict[str, np.ndarray], levels: dict[str, Any] | None
+) -> None:
+    write_arrays(folder / SKELETONS_FILE, arrays, compressed=True)
+    write_json(folder / CURVE_FILE, {"schema": 2, "volume": volume, "points": points, "levels": levels})

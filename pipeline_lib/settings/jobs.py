@@ -1,0 +1,73 @@
+"""How many jobs share the blocks of a volume, as far as it can be told before any of them runs."""
+
+from __future__ import annotations
+
+import json
+from math import ceil, prod
+from pathlib import Path
+
+from pipeline_lib.settings.project import BlockStage, Project
+from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SourceArray, SyntheticVolume
+
+MOST_JOBS = 500  # of one stage for one volume: a workflow of many more takes minutes to plan
+IMPORT_BLOCK_VOX = (256, 256, 256)  # about so many voxels; the blocks of an import follow the chunks of its source
+
+
+def n_jobs(project: Project, volume: str, stage: BlockStage) -> int:
+    """One, unless `blocks_per_job` says otherwise for this stage; at most `MOST_JOBS`.
+
+    The shape is read from the metadata of the source; where that cannot be done, the stage will say why, in a single job.
+    """
+    per_job = project.blocks_per_job.get(stage)
+    source = project.volumes[volume]
+    shape_vox = shape_of(source) if per_job is not None else None
+    whole = {
+        "import": isinstance(source, SyntheticVolume),
+        "label": not project.segmentation.by_blocks,
+        "segment": not project.segmentation.by_blocks,
+        "sweep": not project.segmentation.only_components,
+    }
+    if whole.get(stage, False):
+        return 1
+    if per_job is None or shape_vox is None:
+        return 1
+    blocks_vox = {
+        "import": IMPORT_BLOCK_VOX,
+        "predict": project.inference.block_vox,
+        "evaluate": project.evaluation.block_vox,
+    }
+    block_vox = blocks_vox.get(stage, project.segmentation.block_vox)
+    n_blocks = prod(-(-n // b) for n, b in zip(shape_vox, block_vox, strict=True))
+    return min(MOST_JOBS, ceil(n_blocks / per_job))
+
+
+def shape_of(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> tuple[int, int, int] | None:
+    """(z, y, x) of the image, or None where its file does not tell."""
+    if isinstance(volume, SyntheticVolume):
+        return volume.shape_vox
+    if isinstance(volume, NISBVolume):
+        image, axes = SourceArray(path=str(Path(volume.path) / "data.zarr"), array="img"), "xyzc"
+    else:
+        image, axes = volume.image, volume.axes
+    try:
+        shape = _stored_shape(image)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    order = axes if len(axes) == len(shape) else axes.replace("c", "")
+    if len(order) != len(shape):
+        return None
+    lengths = dict(zip(order, shape, strict=True))
+    return lengths["z"], lengths["y"], lengths["x"]
+
+
+def _stored_shape(source: SourceArray) -> tuple[int, ...]:
+    path = Path(source.path)
+    if path.is_dir():
+        folder = path / (source.array or "").strip("/")
+        metadata = next(folder / name for name in ("zarr.json", ".zarray") if (folder / name).exists())
+        return tuple(json.loads(metadata.read_text(encoding="utf-8"))["shape"])
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        name = source.array if source.array is not None else next(iter(file))
+        return tuple(file[name].shape)
