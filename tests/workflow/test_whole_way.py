@@ -10,7 +10,7 @@ from small_project import SMALL, Workflow, synthetic
 
 from pipeline_lib.volumes import open_array
 
-AFTER_SEGMENTING = {"segment": 2, "evaluate": 2, "report": 1, "all": 1}
+AFTER_SEGMENTING = {"label": 2, "segment": 2, "evaluate": 2, "report": 1, "all": 1}
 
 
 def test_the_workflow_ends_with_a_report_and_prints_the_headline(finished):
@@ -53,6 +53,9 @@ def test_what_is_run_otherwise_is_not_run_again(finished):
         training = {**SMALL["training"], "workers": 0, "log_every_steps": 7, "save_every_s": 5.0}
         finished.configure(training=training, inference={"block_vox": [128, 128, 128]})
         assert finished.planned() == {}
+        in_jobs = {stage: 1 for stage in ("import", "predict", "label", "segment", "sweep", "evaluate")}
+        finished.configure(blocks_per_job=in_jobs, segmentation={"block_vox": [128, 128, 128]})
+        assert finished.planned() == {}
     finally:
         finished.config.write_text(text)
 
@@ -65,7 +68,7 @@ def test_what_is_run_otherwise_is_not_run_again(finished):
         ({"evaluation": {"worst_errors": 3}}, {"evaluate": 2, "report": 1, "all": 1}),
         (
             {"volumes": {**SMALL["volumes"], "more": synthetic("test", 4)}},
-            {"import_volume": 1, "predict": 1, "segment": 1, "evaluate": 1, "report": 1, "all": 1},
+            {"import_volume": 1, "predict": 1, "label": 1, "segment": 1, "evaluate": 1, "report": 1, "all": 1},
         ),
         ({"inference": {"logit_scale": 1.0}}, {"predict": 2, "sweep": 1, "choose_threshold": 1, **AFTER_SEGMENTING}),
     ],
@@ -107,11 +110,34 @@ def test_a_run_is_compared_with_another_of_the_same_project(finished):
         finished.run()
 
 
+def test_any_division_into_jobs_gives_the_same_and_repeats_nothing(tmp_path):
+    """One block a job, then another division, which runs nothing; the result is that of one job for each stage."""
+    wide = {**SMALL["volumes"], "test": synthetic("test", 3, (32, 150, 150))}
+    small_blocks = {group: {"block_vox": [128, 128, 128]} for group in ("inference", "segmentation", "evaluation")}
+    stages = ("import", "predict", "label", "segment", "sweep", "evaluate")
+    one = Workflow(tmp_path / "one", volumes=wide, **small_blocks)
+    one.run()
+    many = Workflow(tmp_path / "many", volumes=wide, **small_blocks, blocks_per_job=dict.fromkeys(stages, 1))
+    planned = many.planned()
+    assert {rule: planned[rule] for rule in planned if rule.endswith("_part")} == dict.fromkeys(
+        ("predict_part", "label_part", "segment_part", "evaluate_part"), 1 + 4
+    )
+    many.run()
+    for workflow in (one, many):
+        for n in (1, 2, 3):
+            workflow.configure(volumes=wide, **small_blocks, blocks_per_job=dict.fromkeys(stages, n))
+            assert workflow.planned() == {}
+    read = lambda workflow: {p.parts[-2:]: p.read_text() for p in workflow.results().glob("evaluations/*/*/*.*")}  # noqa: E731
+    metrics = [{name: text for name, text in read(w).items() if name[1] == "metrics.json"} for w in (one, many)]
+    assert metrics[0] == metrics[1]
+    assert len(metrics[0]) == 2
+
+
 def test_every_stage_left_its_log_and_its_cost(finished):
-    for stage in ("import", "train", "predict", "sweep", "segment", "evaluate"):
+    for stage in ("import", "train", "predict", "sweep", "label", "segment", "evaluate"):
         assert list((finished.results() / "logs" / stage).rglob("*.log")), stage
     records = [json.loads(p.read_text()) for p in finished.results().rglob("record.json")]
-    assert {r["stage"] for r in records} >= {"import", "train", "predict", "sweep", "segment", "evaluate"}
+    assert {r["stage"] for r in records} >= {"import", "train", "predict", "sweep", "label", "segment", "evaluate"}
     assert all(r["wall_s"] > 0 and r["peak_memory_mb"] > 10 for r in records)
 
 
