@@ -172,7 +172,37 @@ def test_the_choice_is_the_best_mean_over_volumes(curve_of):
         pytest.approx(0.1),
         pytest.approx(0.4),
     )
+    assert "voi_voxels" not in alone["best_by"]
     assert alone["warning"] == "the best threshold 0.3 is at the end of the range that was tried"
+
+
+def test_every_measure_is_told_without_mergers_too(curve_of):
+    """By voxels 0.3 is best, and of those without a merger 0.7; where nothing is without one, nothing is told."""
+    points = [point(0.3, 0.9, mergers=2), point(0.5, 0.6), point(0.7, 0.1)]
+    for one, voi_sum in zip(points, (1.0, 3.0, 2.0), strict=True):
+        one["voxels"] = {"voi_sum": voi_sum}
+    best_by = choose_threshold([curve_of("a", points)], by="nerl")["best_by"]
+    assert {name: (best["threshold"], round(best["value"], 9)) for name, best in best_by.items()} == {
+        "nerl": (0.3, 0.9),
+        "nerl_without_merger": (0.5, 0.6),
+        "voi_skeletons": (0.3, 0.1),
+        "voi_skeletons_without_merger": (0.5, 0.4),
+        "voi_voxels": (0.3, 1.0),
+        "voi_voxels_without_merger": (0.7, 2.0),
+    }
+    merged = [{**one, "skeletons": {**one["skeletons"], "n_non0_mergers": 1}} for one in points]
+    assert set(choose_threshold([curve_of("b", merged)], by="nerl")["best_by"]) == {"nerl", "voi_skeletons", "voi_voxels"}
+
+
+def test_the_choice_is_by_nerl_at_the_tolerance_of_the_settings(volume, prediction, tmp_path):
+    """At 0.3 both neurons are one segment, which is no merger where eight nodes are tolerated."""
+    affinities = open_array(prediction / "affinities.zarr" / "0")
+    affinities[2, :, :, 11] = round(255 * 0.5)  # both neurons are cut above 0.5
+    for tolerance, threshold in ((0, 0.7), (8, 0.3)):
+        path, curve = swept(volume, prediction, tmp_path / str(tolerance), merge_tolerance=tolerance)
+        assert {p["skeletons"]["merge_tolerance"] for p in curve["points"]} == {tolerance}
+        choice = choose_threshold([path], by="nerl")
+        assert choice["threshold"] == choice["best_by"]["nerl_without_merger"]["threshold"] == threshold
 
 
 def test_of_equal_thresholds_the_highest_is_taken(curve_of):
