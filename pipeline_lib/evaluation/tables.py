@@ -65,6 +65,7 @@ def objects_table(scores: LabelScores) -> str:
         "object": scores.object_ids,
         "size_vox": scores.object_size_vox,
         "completeness": scores.object_completeness.round(6),
+        "purity": scores.object_purity.round(6),
         "n_segments": scores.object_n_segments,
         "best_segment": scores.object_best_segment,
     }

@@ -24,7 +24,8 @@ class LabelScores:
 
     Of each of O true objects, 0 not among them: object_ids, rising; object_size_vox, its scored voxels;
     object_completeness, the largest share of them in one segment other than 0; object_best_segment, that segment, 0 where there
-    is none; object_n_segments, how many segments other than 0 it meets.
+    is none; object_purity, the share of that segment's scored voxels that lie in the object, 0 without one; object_n_segments,
+    how many segments other than 0 it meets.
     Of each of P segments with scored voxels, 0 not among them: segment_ids, rising; segment_size_vox, its scored voxels;
     segment_purity, the largest share of them in one object other than 0.
     completeness, purity: their means weighted by size; 0 without any object or segment.
@@ -44,6 +45,7 @@ class LabelScores:
     object_size_vox: np.ndarray
     object_completeness: np.ndarray
     object_best_segment: np.ndarray
+    object_purity: np.ndarray
     object_n_segments: np.ndarray
     segment_ids: np.ndarray
     segment_size_vox: np.ndarray
@@ -81,6 +83,7 @@ class LabelScores:
             object_size_vox=object_size.astype(np.int64),
             object_completeness=in_best_segment[objects] / object_size,
             object_best_segment=best_segment[objects],
+            object_purity=(in_best_segment / table.predicted_counts[best])[objects],
             object_n_segments=np.bincount(table.truth_index[shared > 0], minlength=len(table.truth_ids))[objects],
             segment_ids=table.predicted_ids[segments],
             segment_size_vox=segment_size.astype(np.int64),

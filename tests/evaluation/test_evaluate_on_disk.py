@@ -111,13 +111,15 @@ def test_objects_are_listed_worst_first(volume, tmp_path):
     segmentation = np.where(labels == 2, np.uint64(2**40), labels)
     segmentation[:, :6] = 0  # half of object 1
     segmentation[0, 6:12] = 9
+    segmentation[0, 12:18] = 2**40 + 1  # half a section of object 2, in a segment of its own
+    segmentation[1, 6:12] = 2**40  # half a section of object 1, in the segment of object 2
     evaluated(written(tmp_path / "segmentation" / "val", segmentation), volume, tmp_path / "scores")
     rows = list(csv.reader((tmp_path / "scores" / "objects.csv").open()))
     size = labels.size // 2
     assert rows == [
-        ["object", "size_vox", "completeness", "n_segments", "best_segment"],
-        ["1", str(size), f"{11 / 24:.6f}", "2", "1"],
-        ["2", str(size), "1.0", "1", str(2**40)],
+        ["object", "size_vox", "completeness", "purity", "n_segments", "best_segment"],
+        ["1", str(size), f"{10 / 24:.6f}", "1.0", "3", "1"],
+        ["2", str(size), f"{23 / 24:.6f}", f"{23 / 24:.6f}", "2", str(2**40)],
     ]
     evaluated(tmp_path / "segmentation" / "val", volume, tmp_path / "without", voxel_metrics=False)
     assert not (tmp_path / "without" / "objects.csv").exists()

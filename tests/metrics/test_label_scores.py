@@ -89,6 +89,8 @@ def test_objects_and_segments_match_brute_force(seed, voxels):
         assert scores.object_completeness[i] == (counts.max() / len(inside) if len(ids) else 0)
         assert scores.object_best_segment[i] == (ids[counts.argmax()] if len(ids) else 0)
         assert scores.object_n_segments[i] == len(ids)
+        best = s == ids[counts.argmax()] if len(ids) else np.zeros(len(s), bool)
+        assert scores.object_purity[i] == ((t[best] == object_id).mean() if best.any() else 0)
     assert scores.segment_ids.tolist() == np.unique(s[s != 0]).tolist()
     for i, segment_id in enumerate(scores.segment_ids):
         inside = t[s == segment_id]
@@ -143,6 +145,7 @@ def test_scores_follow_from_the_joined_tables_of_blocks(voxels):
 def test_nothing_found_and_nothing_true():
     lost = score_labels(np.ones((1, 2, 2), int), np.zeros((1, 2, 2), int))
     assert (lost.completeness, lost.purity, len(lost.segment_ids), lost.object_best_segment.tolist()) == (0, 0, 0, [0])
+    assert lost.object_purity.tolist() == [0]
     invented = score_labels(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), int), voxels="all")
     assert (invented.completeness, invented.purity, len(invented.object_ids)) == (0, 0, 0)
 
