@@ -107,4 +107,4 @@ class EvaluationSettings(Settings):
         None,
         "The evaluations of another run, a folder `.../evaluations/<id>`: is this run better, and how sure is that?",
     )
-    worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)
+    worst_errors: int = setting(20, "How many splits, gaps and mergers to list.", ge=0)

@@ -119,6 +119,26 @@ def test_errors_are_listed_with_their_places(volume, prediction, tmp_path):
     ]
 
 
+def test_the_settings_say_how_many_errors_are_listed_and_what_is_a_merger(volume, prediction, tmp_path):
+    """At 0.3 both neurons, of eight nodes each, are one segment on either side of two sections without any edge."""
+    affinities = open_array(prediction / "affinities.zarr" / "0")
+    affinities[:, :, :, 2:4] = 0
+    segmented = tmp_path / "segmentations" / "t0.3" / "val-00000000"
+    segment_volume(SegmentationSettings(threshold=0.3), prediction, volume, segmented)
+
+    def kinds(name, **settings):
+        told = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(**settings))
+        evaluate_volume(told, segmented, volume, tmp_path / name)
+        rows = list(csv.DictReader((tmp_path / name / "errors.csv").open()))
+        losses = [float(row["loss_nm"]) for row in rows]
+        assert losses == sorted(losses, reverse=True)
+        return [row["kind"] for row in rows]
+
+    assert kinds("all") == ["merger", "split", "split", "merger"]
+    assert kinds("one", worst_errors=1) == ["merger"]
+    assert kinds("tolerant", merge_tolerance=8) == ["split", "split"]
+
+
 def test_metrics_that_are_off_or_cannot_be_computed(volume, prediction, tmp_path):
     path, curve = swept(volume, prediction, tmp_path / "a", skeleton_metrics=False)
     assert all(point["skeletons"] is None for point in curve["points"])
@@ -174,6 +194,15 @@ def test_the_choice_is_the_best_mean_over_volumes(curve_of):
     )
     assert "voi_voxels" not in alone["best_by"]
     assert alone["warning"] == "the best threshold 0.3 is at the end of the range that was tried"
+
+
+@pytest.mark.parametrize(("best", "warned"), [(0, True), (1, False), (2, False), (3, True)])
+def test_a_best_threshold_at_either_end_of_the_range_is_warned_of(curve_of, best, warned):
+    thresholds = (0.3, 0.5, 0.7, 0.8)
+    points = [point(t, 0.9 if i == best else 0.1) for i, t in enumerate(thresholds)]
+    expected = f"the best threshold {thresholds[best]} is at the end of the range that was tried" if warned else None
+    assert choose_threshold([curve_of("a", points)], by="nerl")["warning"] == expected
+    assert choose_threshold([curve_of("b", points[:1])], by="nerl")["warning"] is None
 
 
 def test_every_measure_is_told_without_mergers_too(curve_of):
