@@ -141,6 +141,15 @@ def test_what_other_measures_would_have_chosen(own_run: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("axes")
+@pytest.mark.parametrize("by", ["nerl", "voi_voxels"])
+def test_the_chosen_measure_is_marked(own_run: dict[str, Any], by: str) -> None:
+    path = Path(own_run["sweep"]) / "choice.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"by": by}))
+    (row,) = [row for row in re.findall(r"<tr>(<td.*?)</tr>", shown(own_run)) if "chosen" in row]
+    assert (("VOI in voxels" in row), ("all" in row)) == (by == "voi_voxels", True)
+
+
+@pytest.mark.usefixtures("axes")
 def test_levels_and_flatness_are_shown_where_there_are_any(own_run: dict[str, Any]) -> None:
     sweep = Path(own_run["sweep"])
     choice, curve = sweep / "choice.json", sweep / "val-0002" / "curve.json"
