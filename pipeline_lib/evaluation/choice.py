@@ -44,10 +44,9 @@ def choose_threshold(curves: list[Path], *, by: str) -> dict[str, Any]:
         if all(point[need] is not None for curve in told for point in curve["points"]):
             values = _mean_values(told, name)
             best_by[name] = _best(values, thresholds)
-            if need == "skeletons":
-                clean = [i for i in range(len(thresholds)) if _without_merger(told, i)]
-                if clean:
-                    best_by[f"{name}_without_merger"] = _best(values, thresholds, among=clean)
+            clean = [i for i in range(len(thresholds)) if _without_merger(told, i)]
+            if clean:
+                best_by[f"{name}_without_merger"] = _best(values, thresholds, among=clean)
     choice = best_by[by]
     chosen = thresholds.index(choice["threshold"])
     at_end = chosen in (0, len(thresholds) - 1) and len(thresholds) > 1
@@ -77,7 +76,9 @@ def _best(values: list[float], thresholds: list[float], *, among: list[int] | No
 
 
 def _without_merger(curves: list[dict[str, Any]], index: int) -> bool:
-    return all(curve["points"][index]["skeletons"]["n_non0_mergers"] == 0 for curve in curves)
+    """Whether no volume has one; where there are no skeletons that is not known."""
+    scores = [curve["points"][index]["skeletons"] for curve in curves]
+    return all(found is not None and found["n_non0_mergers"] == 0 for found in scores)
 
 
 def _flatness(values: list[float], thresholds: list[float], chosen: int, alike: np.ndarray | None) -> dict[str, Any]:

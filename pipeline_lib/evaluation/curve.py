@@ -11,12 +11,15 @@ import numpy as np
 
 from pipeline_lib.artefacts import write_json
 from pipeline_lib.artefacts.npz import write_arrays
-from pipeline_lib.components import HIGHEST_LEVEL
+from pipeline_lib.components import HIGHEST_LEVEL, PointSweep
 from pipeline_lib.metrics import LabelScores, SkeletonScores, ThresholdCurve
 
 # Of each skeleton (S,), and of each threshold and skeleton (T, S).
 SKELETONS_FILE = "skeletons.npz"
 CURVE_FILE = "curve.json"
+
+
+_NO_SCORES = ("threshold", "n_segments", "n_segments_by_size", "merge_tolerance", "nerl_by_tolerance")
 
 
 @dataclass(frozen=True)
@@ -58,17 +61,19 @@ def write_levels(folder: Path, volume: str, curve: ThresholdCurve, levels: dict[
     _write(folder, volume, _points_of(levels), arrays, levels)
 
 
-def levels_of(curve: ThresholdCurve, n_segments: np.ndarray) -> dict[str, Any]:
-    """n_segments: (256,) at each level."""
-    counts = n_segments[HIGHEST_LEVEL : HIGHEST_LEVEL - len(curve.thresholds) : -1]
-    return {"n_segments": counts.tolist(), **curve.to_json()}
+def levels_of(curve: ThresholdCurve, sweep: PointSweep) -> dict[str, Any]:
+    """Scores of all levels, numbers of segments, and how many of all have 1, 2 to 3, 4 to 7, .. voxels, small ones included."""
+    told = slice(HIGHEST_LEVEL, HIGHEST_LEVEL - len(curve.thresholds), -1)
+    histogram = sweep.histogram[told]
+    n_bins = int(np.flatnonzero(histogram.any(axis=0)).max(initial=0)) + 1
+    sizes = histogram[:, :n_bins].tolist()
+    return {"n_segments": sweep.n_segments[told].tolist(), "n_segments_by_size": sizes, **curve.to_json()}
 
 
 def _points_of(levels: dict[str, Any]) -> list[dict[str, Any]]:
     """The levels as points, rising like those of a list of thresholds."""
     by_tolerance = levels["nerl_by_tolerance"]
-    columns = {name: values for name, values in levels.items() if name not in ("threshold", "n_segments", "merge_tolerance")}
-    del columns["nerl_by_tolerance"]
+    columns = {name: values for name, values in levels.items() if name not in _NO_SCORES}
     points = []
     for i in reversed(range(len(levels["threshold"]))):
         skeletons = {name: values[i] for name, values in columns.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline_lib.artefacts import (
     write_text,
 )
 from pipeline_lib.artefacts.blockwise import content_of_complete
-from pipeline_lib.artefacts.npz import read_arrays, write_arrays
+from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.scoring import GroundTruth
@@ -29,18 +30,21 @@ from pipeline_lib.evaluation.verify import verify_with_funlib
 from pipeline_lib.geometry import BlockGrid
 from pipeline_lib.metrics import (
     LabelScores,
+    LabelTally,
     SkeletonError,
     SkeletonScores,
     compare_skeleton_scores,
     score_skeletons,
     worst_errors,
 )
-from pipeline_lib.metrics.contingency import Contingency, joined, tabulate
+from pipeline_lib.metrics.contingency import Contingency, tabulate
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import EvaluateStage, science
 from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
+
+_MOST_CELLS = 2_000_000  # of the tables of blocks joined at once: about 0.4 GB
 
 
 def evaluate_volume(
@@ -135,24 +139,30 @@ class Evaluation:
         yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
 
     def tabulate(self, index: int) -> list[Path]:
-        """Write the table and the node segments of one block."""
+        """Write the segments at the nodes of one block and, where there are labels, its table ordered by segments."""
         block = self.grid[index]
         truth, nodes = self.truth.voxels_of(block), self.truth.nodes_in(block.write_box)
-        arrays = {"nodes": nodes, "node_segments": np.zeros(0, np.uint64)}
+        segments, cells = np.zeros(0, np.uint64), np.zeros((3, 0), np.uint64)
         if truth is not None or len(nodes):
             labels = np.asarray(open_array(self._segmentation / "segmentation.zarr" / "0")[block.write_box.slices])
-            arrays["node_segments"] = labels[tuple((self.truth.node_voxels[nodes] - block.write_box.start_vox).T)]
+            segments = labels[tuple((self.truth.node_voxels[nodes] - block.write_box.start_vox).T)]
             if truth is not None:
-                arrays |= tabulate(truth.labels, labels, where=truth.scored).cells()
-        path = self._table(index)
-        write_arrays(path, arrays)
-        return [path]
+                table = tabulate(truth.labels, labels, where=truth.scored).cells()
+                order = np.argsort(table["predicted"], kind="stable")
+                cells = np.stack([column.astype(np.uint64)[order] for column in table.values()])
+        write_arrays(self._nodes_file(index), {"nodes": nodes, "segments": segments})
+        write_array(self._cells_file(index), cells)
+        return [self._nodes_file(index), self._cells_file(index)]
 
-    def _table(self, index: int) -> Path:
+    def _nodes_file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"
 
+    def _cells_file(self, index: int) -> Path:
+        """(3, K) uint64: true ids, segments, rising, and counts."""
+        return self.folder / "blocks" / f"{index}-cells.npy"
+
     def finish(self) -> Mapping[str, Any]:
-        nodes, table = self._joined()
+        nodes = self._node_segments()
         skeletons = self.truth.skeletons
         scores: SkeletonScores | None = None
         errors: list[SkeletonError] = []
@@ -164,7 +174,7 @@ class Evaluation:
         if self._verify:
             self._verified(skeletons, nodes, scores)
         comparison = _compare(scores, self._against, self._volume) if self._against is not None else None
-        voxels = LabelScores.from_table(table, self.truth.rule) if table is not None else None
+        voxels = LabelScores.from_tally(self._tally(), self.truth.rule) if self.truth.has_voxels else None
         write_text(self.folder / "errors.csv", errors_table(errors, self._volume))
         if scores is not None:
             write_text(self.folder / "skeletons.csv", skeletons_table(scores))
@@ -186,19 +196,25 @@ class Evaluation:
         _tell(metrics)
         return {}
 
-    def _joined(self) -> tuple[np.ndarray, Contingency | None]:
-        """The segment of each node (N,), and the table of the whole volume where there are labels."""
-        nodes = np.zeros(len(self.truth.node_voxels), np.uint64)
+    def _node_segments(self) -> np.ndarray:
+        """(N,) of all nodes."""
+        segments = np.zeros(len(self.truth.node_voxels), np.uint64)
+        for index in range(self.n_blocks):
+            arrays = read_arrays(self._nodes_file(index))
+            segments[arrays["nodes"]] = arrays["segments"]
+        return segments
 
-        def tables() -> Iterator[Contingency]:
-            for index in range(self.n_blocks):
-                arrays = read_arrays(self._table(index))
-                nodes[arrays.pop("nodes")] = arrays.pop("node_segments")
-                if self.truth.has_voxels:
-                    yield Contingency.of_cells(**arrays)
-
-        table = joined(tables())
-        return nodes, table if self.truth.has_voxels else None
+    def _tally(self) -> LabelTally:
+        """Of the tables of all blocks, joined for so many segments at a time as fit into memory."""
+        files = [map_array(self._cells_file(index)) for index in range(self.n_blocks)]
+        bounds = _bounds([cells[1] for cells in files])
+        tallies = []
+        for low, high in pairwise(bounds):
+            spans = [np.searchsorted(cells[1], (low, high)) for cells in files]
+            parts = [np.asarray(cells[:, start:stop]) for cells, (start, stop) in zip(files, spans, strict=True)]
+            truth, segments, counts = np.concatenate(parts, axis=1)
+            tallies.append(LabelTally.of(Contingency.of_cells(truth, segments, counts.astype(np.int64))))
+        return LabelTally.added(tallies)
 
     def _verified(self, skeletons: Skeletons | None, nodes: np.ndarray, scores: SkeletonScores | None) -> None:
         if skeletons is None or scores is None:
@@ -209,6 +225,14 @@ class Evaluation:
         print("\n".join(found.lines))
         if found.agrees is False:
             raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
+
+
+def _bounds(columns: Sequence[np.ndarray]) -> list[np.uint64]:
+    """Ids that divide the segments of all columns, each (K,) and rising, so that few entries lie between two of them."""
+    n_parts = max(1, -(-sum(map(len, columns)) // _MOST_CELLS))
+    drawn = np.sort(np.concatenate([column[:: len(columns)] for column in columns]))
+    inner = np.unique(drawn[np.arange(1, n_parts) * len(drawn) // n_parts])
+    return [np.uint64(0), *inner[inner > 0], np.uint64(np.iinfo(np.uint64).max)]
 
 
 def _tell(metrics: Mapping[str, Any]) -> None:

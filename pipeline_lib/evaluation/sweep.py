@@ -20,7 +20,7 @@ from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.whole_sweep import WholeSweep
 from pipeline_lib.geometry import BlockGrid, Triple
 from pipeline_lib.geometry.grid import Block
-from pipeline_lib.metrics import LabelScores, score_skeletons, score_thresholds
+from pipeline_lib.metrics import LabelScores, LabelTally, score_skeletons, score_thresholds
 from pipeline_lib.metrics.contingency import Contingency, joined, tabulate
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.scoring import SHARD_VOX
@@ -29,6 +29,7 @@ from pipeline_lib.volumes import Volume
 from pipeline_lib.volumes.affinities import open_affinities, read_neighbour_affinities
 
 AFFINITIES = "affinities.zarr/0"
+_WHOLE = "whole_"  # in the names of what is told of components that lie in one block
 _FOREST_BYTES = 20  # for each voxel of a block: affinities, basins, and what reducing them holds beside
 
 
@@ -148,9 +149,12 @@ class BlockSweep:
                 min_size_vox=self._settings.segmentation.min_size_vox,
                 threads=self._crew.threads,
             )
-            cells = tabulate(truth.labels, found.labels, where=truth.scored).cells()
+            table = tabulate(truth.labels, found.labels, where=truth.scored)
+            # Background and what goes on in other blocks is tallied when the blocks are joined.
+            whole = ~np.isin(table.predicted_ids, np.append(found.summary.open_ids, 0))[table.predicted_index]
+            arrays = LabelTally.of(table.chosen(whole)).arrays(_WHOLE) | table.chosen(~whole).cells()
             path = self._tried_file(i, index)
-            write_arrays(path, {**found.summary.arrays(), **cells})
+            write_arrays(path, {**found.summary.arrays(), **arrays})
             yield path
 
     def _forest_file(self, index: int) -> Path:
@@ -167,7 +171,7 @@ class BlockSweep:
         if skeletons is not None:
             tolerance = self._settings.evaluation.merge_tolerance
             curve = score_thresholds(skeletons, sweep.history, lowest_level=level_of(self._lowest), merge_tolerance=tolerance)
-            levels = levels_of(curve, sweep.n_segments)
+            levels = levels_of(curve, sweep)
         if tried == "all":
             if curve is None or levels is None:
                 raise ValueError("thresholds: all needs skeletons")
@@ -204,12 +208,16 @@ class BlockSweep:
         summaries = (BlockSummary.from_arrays(arrays) for arrays in self._arrays_of(i))
         whole = join_blocks(self.grid.counts, summaries, min_size_vox=smallest)
 
-        def tables() -> Iterator[Contingency]:
+        tallies = []
+
+        def open_tables() -> Iterator[Contingency]:
             for index, arrays in enumerate(self._arrays_of(i)):
                 segments = whole.table(index, BlockSummary.from_arrays(arrays))
+                tallies.append(LabelTally.from_arrays(arrays, _WHOLE).renamed(segments))
                 yield Contingency.of_cells(arrays["truth"], segments[arrays["predicted"]], arrays["counts"])
 
-        return LabelScores.from_table(joined(tables()), self.truth.rule)
+        tallies.append(LabelTally.of(joined(open_tables())))
+        return LabelScores.from_tally(LabelTally.added(tallies), self.truth.rule)
 
     def _arrays_of(self, i: int) -> Iterator[dict[str, np.ndarray]]:
         return (read_arrays(self._tried_file(i, index)) for index in range(self.n_blocks))

@@ -32,6 +32,7 @@ def skeletons_table(scores: SkeletonScores) -> str:
         "skeleton": scores.skeleton_ids,
         "length_nm": scores.skeleton_length_nm,
         "erl_nm": scores.skeleton_erl_nm,
+        "max_erl_nm": scores.skeleton_max_erl_nm,
         "n_splits": scores.skeleton_n_splits,
         "merged": scores.skeleton_is_merged.astype(int),
         "n_nodes": scores.skeleton_n_nodes,
@@ -47,14 +48,15 @@ def read_skeletons(path: Path, *, merge_tolerance: float) -> SkeletonTable:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         ids, n_nodes = (np.array([int(row[name]) for row in rows], np.int64) for name in ("skeleton", "n_nodes"))
-        length_nm, erl_nm, voi_split, voi_merge = (
-            np.array([float(row[name]) for row in rows]) for name in ("length_nm", "erl_nm", "voi_split", "voi_merge")
+        length_nm, erl_nm, max_erl_nm, voi_split, voi_merge = (
+            np.array([float(row[name]) for row in rows])
+            for name in ("length_nm", "erl_nm", "max_erl_nm", "voi_split", "voi_merge")
         )
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no table of scored skeletons ({error}); run that evaluation again") from error
-    return SkeletonTable(merge_tolerance, ids, length_nm, erl_nm, n_nodes, voi_split, voi_merge)
+    return SkeletonTable(merge_tolerance, ids, length_nm, erl_nm, max_erl_nm, n_nodes, voi_split, voi_merge)
 
 
 def objects_table(scores: LabelScores) -> str:
@@ -63,6 +65,7 @@ def objects_table(scores: LabelScores) -> str:
         "object": scores.object_ids,
         "size_vox": scores.object_size_vox,
         "completeness": scores.object_completeness.round(6),
+        "purity": scores.object_purity.round(6),
         "n_segments": scores.object_n_segments,
         "best_segment": scores.object_best_segment,
     }

@@ -17,7 +17,7 @@ from pipeline_lib.components import finish_components, sweep_thresholds
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.curve import CURVE_FILE, TriedThreshold, write_tried
 from pipeline_lib.evaluation.scoring import GroundTruth
-from pipeline_lib.metrics import LabelScores, score_skeletons
+from pipeline_lib.metrics import LabelScores, LabelTally, score_skeletons
 from pipeline_lib.metrics.contingency import Contingency, tabulate
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.stages import SweepStage, science
@@ -112,5 +112,5 @@ class WholeSweep:
             tolerance = self._settings.evaluation.merge_tolerance
             skeletons = score_skeletons(self.truth.skeletons, nodes, merge_tolerance=tolerance)
         if self.truth.has_voxels:
-            voxels = LabelScores.from_table(Contingency.of_cells(**arrays), self.truth.rule)
+            voxels = LabelScores.from_tally(LabelTally.of(Contingency.of_cells(**arrays)), self.truth.rule)
         return TriedThreshold(self.thresholds[index], n_segments, skeletons, voxels)

@@ -9,6 +9,7 @@ from pipeline_lib.metrics.bootstrap import (
     compare_skeleton_scores,
 )
 from pipeline_lib.metrics.label_scores import LabelScores, score_labels
+from pipeline_lib.metrics.label_tally import LabelTally
 from pipeline_lib.metrics.scored_voxels import ScoredVoxels
 from pipeline_lib.metrics.skeleton_scores import REPORTED_TOLERANCES, SkeletonScores, score_skeletons
 from pipeline_lib.metrics.threshold_curve import ThresholdCurve, score_thresholds
@@ -18,6 +19,7 @@ __all__ = [
     "REPORTED_TOLERANCES",
     "BootstrapIntervals",
     "LabelScores",
+    "LabelTally",
     "PairedComparison",
     "PairedDifference",
     "ScoredVoxels",

@@ -29,6 +29,8 @@ class ScoredSkeletons(Protocol):
     @property
     def skeleton_erl_nm(self) -> np.ndarray: ...
     @property
+    def skeleton_max_erl_nm(self) -> np.ndarray: ...
+    @property
     def skeleton_n_nodes(self) -> np.ndarray: ...
     @property
     def skeleton_voi_split(self) -> np.ndarray: ...
@@ -44,6 +46,7 @@ class SkeletonTable:
     skeleton_ids: np.ndarray
     skeleton_length_nm: np.ndarray
     skeleton_erl_nm: np.ndarray
+    skeleton_max_erl_nm: np.ndarray
     skeleton_n_nodes: np.ndarray
     skeleton_voi_split: np.ndarray
     skeleton_voi_merge: np.ndarray
@@ -53,7 +56,7 @@ class SkeletonTable:
 class BootstrapIntervals:
     """95 % intervals (low, high): percentiles over skeletons drawn with replacement, each with the errors it has now.
 
-    None where fewer than two skeletons have a length: every draw would be the same, which says nothing.
+    None where fewer than two skeletons have edges: every draw would be the same, which says nothing.
     A skeleton brings along what it adds to the VOI, the sizes of all segments being held as they are.
     """
 
@@ -109,8 +112,8 @@ class PairedComparison:
 
 
 def bootstrap_intervals(scores: ScoredSkeletons, *, n_draws: int = N_DRAWS, seed: int = 0) -> BootstrapIntervals:
-    """Draws in which no skeleton has a length are left out (Efron and Tibshirani 1993, percentile method)."""
-    if np.count_nonzero(scores.skeleton_length_nm) < 2:
+    """Draws in which no skeleton has edges are left out (Efron and Tibshirani 1993, percentile method)."""
+    if np.count_nonzero(scores.skeleton_max_erl_nm) < 2:
         return BootstrapIntervals(None, None, None, None, None)
     drawn = _drawn_scores(_terms(scores), n_draws, seed)
     return BootstrapIntervals(**{name: _percentiles(values) for name, values in drawn.items()})
@@ -126,7 +129,7 @@ def compare_skeleton_scores(
     _check_same_skeletons(a, b)
     terms = [_terms(scores) for scores in (a, b)]
     found = [_scores_of(one.sum(axis=0, keepdims=True)) for one in terms]
-    sure = np.count_nonzero(a.skeleton_length_nm) >= 2
+    sure = np.count_nonzero(a.skeleton_max_erl_nm) >= 2
     drawn = [_drawn_scores(one, n_draws, seed) for one in terms]
     differences = {}
     for name, more_is_better in (("nerl", True), ("voi_sum", False)):
@@ -172,11 +175,12 @@ def _terms(scores: ScoredSkeletons) -> np.ndarray:
     """(S, 6) what each skeleton adds to the sums that _scores_of takes."""
     length_nm, n_nodes = scores.skeleton_length_nm, scores.skeleton_n_nodes
     voi = scores.skeleton_voi_split * n_nodes, scores.skeleton_voi_merge * n_nodes
-    return np.stack([length_nm * scores.skeleton_erl_nm, length_nm**2, length_nm, n_nodes, *voi], axis=1)
+    runs = length_nm * scores.skeleton_erl_nm, length_nm * scores.skeleton_max_erl_nm
+    return np.stack([*runs, length_nm, n_nodes, *voi], axis=1)
 
 
 def _scores_of(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """The scores of n sums (n, 6) that have a length."""
+    """The scores of those of n sums (n, 6) in which a perfect segmentation has a run length."""
     right, perfect, length_nm, n_nodes, split, merge = sums[sums[:, 1] > 0].T
     voi_split, voi_merge = split / n_nodes, merge / n_nodes
     return {

@@ -38,6 +38,10 @@ class Contingency:
         truth, predicted = self.truth_ids[self.truth_index], self.predicted_ids[self.predicted_index]
         return {"truth": truth, "predicted": predicted, "counts": self.counts}
 
+    def chosen(self, cells: np.ndarray) -> Contingency:
+        """The table of those cells, (K,) bool, alone."""
+        return _ordered(*(ids[cells] for ids in self.cells().values()))[0]
+
     @property
     def truth_counts(self) -> np.ndarray:
         return np.bincount(self.truth_index, self.counts, len(self.truth_ids))

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics.contingency import Contingency, tabulate
+from pipeline_lib.metrics.contingency import tabulate
+from pipeline_lib.metrics.label_tally import LabelTally
 from pipeline_lib.metrics.scored_voxels import ScoredVoxels
 
 
@@ -24,10 +25,10 @@ class LabelScores:
 
     Of each of O true objects, 0 not among them: object_ids, rising; object_size_vox, its scored voxels;
     object_completeness, the largest share of them in one segment other than 0; object_best_segment, that segment, 0 where there
-    is none; object_n_segments, how many segments other than 0 it meets.
-    Of each of P segments with scored voxels, 0 not among them: segment_ids, rising; segment_size_vox, its scored voxels;
-    segment_purity, the largest share of them in one object other than 0.
-    completeness, purity: their means weighted by size; 0 without any object or segment.
+    is none; object_purity, the share of that segment's scored voxels that lie in the object, 0 without one; object_n_segments,
+    how many segments other than 0 it meets.
+    completeness: their mean weighted by size. purity: of each segment other than 0 the largest share of its scored voxels in
+    one object other than 0, in the mean weighted by size; 0 without any object or segment.
     """
 
     rule: ScoredVoxels
@@ -44,28 +45,23 @@ class LabelScores:
     object_size_vox: np.ndarray
     object_completeness: np.ndarray
     object_best_segment: np.ndarray
+    object_purity: np.ndarray
     object_n_segments: np.ndarray
-    segment_ids: np.ndarray
-    segment_size_vox: np.ndarray
-    segment_purity: np.ndarray
 
     @classmethod
-    def from_table(cls, table: Contingency, rule: ScoredVoxels) -> LabelScores:
-        """From the table of all voxels that `rule` admits, such as the joined tables of blocks; UserError for none."""
-        n_voxels = int(table.counts.sum())
-        if not n_voxels:
+    def from_tally(cls, tally: LabelTally, rule: ScoredVoxels) -> LabelScores:
+        """From the tally of all voxels that `rule` admits; UserError for none."""
+        if not tally.n_voxels:
             why = "is masked" if rule.voxels == "all" else "is 0 or masked"
             near = f" or within {rule.boundary_tolerance_nm:g} nm of a boundary" if rule.boundary_tolerance_nm else ""
             raise UserError(f"no voxel to score: every true label {why}{near}; check the labels and the mask of this volume")
-        split, merge = table.variation_of_information()
+        split, merge = tally.variation_of_information()
         # A voxel is no pair with itself.
-        both, same_truth, same_segment = (pairs - n_voxels for pairs in table.pair_counts())
-        shared = table.counts * ((table.truth_ids != 0)[table.truth_index] & (table.predicted_ids != 0)[table.predicted_index])
-        objects, segments = table.truth_ids != 0, table.predicted_ids != 0
-        object_size, segment_size = table.truth_counts[objects], table.predicted_counts[segments]
-        in_best_segment, best = _largest(shared, table.truth_index, table.predicted_index, len(table.truth_ids))
-        in_best_object, _ = _largest(shared, table.predicted_index, table.truth_index, len(table.predicted_ids))
-        best_segment = np.where(in_best_segment > 0, table.predicted_ids[best], table.predicted_ids.dtype.type(0))
+        both, same_truth, same_segment = (pairs - tally.n_voxels for pairs in tally.pair_counts())
+        objects = tally.object_ids != 0
+        object_vox, best_vox, best_segment_vox = (
+            column[objects] for column in (tally.object_vox, tally.best_vox, tally.best_segment_vox)
+        )
         return cls(
             rule=rule,
             voi_split=split,
@@ -74,17 +70,15 @@ class LabelScores:
             adapted_rand_error=1 - _ratio(2 * both, same_truth + same_segment),
             precision=_ratio(both, same_segment),
             recall=_ratio(both, same_truth),
-            completeness=float(in_best_segment[objects].sum() / max(object_size.sum(), 1)),
-            purity=float(in_best_object[segments].sum() / max(segment_size.sum(), 1)),
-            n_voxels=n_voxels,
-            object_ids=table.truth_ids[objects],
-            object_size_vox=object_size.astype(np.int64),
-            object_completeness=in_best_segment[objects] / object_size,
-            object_best_segment=best_segment[objects],
-            object_n_segments=np.bincount(table.truth_index[shared > 0], minlength=len(table.truth_ids))[objects],
-            segment_ids=table.predicted_ids[segments],
-            segment_size_vox=segment_size.astype(np.int64),
-            segment_purity=in_best_object[segments] / segment_size,
+            completeness=float(best_vox.sum() / max(object_vox.sum(), 1)),
+            purity=tally.pure_vox / max(tally.segment_vox, 1),
+            n_voxels=tally.n_voxels,
+            object_ids=tally.object_ids[objects],
+            object_size_vox=object_vox,
+            object_completeness=best_vox / object_vox,
+            object_best_segment=tally.best_segment[objects],
+            object_purity=best_vox / np.maximum(best_segment_vox, 1),
+            object_n_segments=tally.n_segments[objects],
         )
 
     def to_json(self) -> dict[str, float | int | str]:
@@ -119,15 +113,7 @@ def score_labels(
             raise ValueError(f"truth has shape {truth.shape} but {name} {array.shape}")
     if valid is not None and valid.dtype != bool:
         raise ValueError(f"valid must be bool, got {valid.dtype}")
-    return LabelScores.from_table(tabulate(truth, segmentation, where=rule.of(truth, valid)), rule)
-
-
-def _largest(counts: np.ndarray, rows: np.ndarray, columns: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row the largest count of a cell, and its column, the lowest of equal ones; 0 for a row without cells."""
-    largest, column = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
-    rising = np.lexsort((-columns, counts))
-    largest[rows[rising]], column[rows[rising]] = counts[rising], columns[rising]
-    return largest, column
+    return LabelScores.from_tally(LabelTally.of(tabulate(truth, segmentation, where=rule.of(truth, valid))), rule)
 
 
 def _ratio(part: float, whole: float) -> float:

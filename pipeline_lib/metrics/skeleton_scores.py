@@ -25,15 +25,16 @@ class SkeletonScores:
     in two segments (split), or the segment merges skeletons (merged: see `score_skeletons`).
 
     erl_nm: expected run length: the length of right edges around a random point, in its segment. max_erl_nm: that of a
-    perfect segmentation. nerl: their ratio, at `merge_tolerance` nodes; NERLs of two tolerances cannot be compared.
+    perfect segmentation. nerl: their ratio, 0 to 1, at `merge_tolerance` nodes; NERLs of two tolerances cannot be compared.
     nerl_by_tolerance: for each of REPORTED_TOLERANCES, keyed "0", "5", .. "inf"; "inf" is the ceiling if no merger existed.
     voi_split, voi_merge, rand_split, rand_merge: over nodes, predicted 0 counting as one more segment.
     n_splits: split edges. n_mergers: memberships (segment, skeleton) of merging segments, background among them;
     n_non0_mergers without it. n_nodes, background_fraction: nodes, and the part of them in background.
 
     Of each skeleton, in the order of skeleton_ids (S,): skeleton_length_nm; skeleton_erl_nm, its own expected run length, so
-    that erl_nm is their mean weighted by length; skeleton_n_nodes; skeleton_voi_split and skeleton_voi_merge, so that voi_split
-    and voi_merge are their means weighted by nodes; skeleton_n_splits; skeleton_is_merged, by a segment other than background.
+    that erl_nm is their mean weighted by length; skeleton_max_erl_nm, the same of max_erl_nm; skeleton_n_nodes;
+    skeleton_voi_split and skeleton_voi_merge, so that voi_split and voi_merge are their means weighted by nodes;
+    skeleton_n_splits; skeleton_is_merged, by a segment other than background.
     mergers: (n_mergers, 2) uint64, the memberships: segment id, skeleton id.
     """
 
@@ -55,6 +56,7 @@ class SkeletonScores:
     skeleton_ids: np.ndarray
     skeleton_length_nm: np.ndarray
     skeleton_erl_nm: np.ndarray
+    skeleton_max_erl_nm: np.ndarray
     skeleton_n_nodes: np.ndarray
     skeleton_voi_split: np.ndarray
     skeleton_voi_merge: np.ndarray
@@ -105,8 +107,8 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
     then merged only if its skeleton keeps a pair with some merging segment.
 
     A node without edges adds no length, but counts in VOI and Rand and can make its segment merge; a skeleton without edges has
-    the expected run length 0 and no weight in the mean. An edge between two skeletons belongs to that of its first node: there
-    its length counts, and the split or the run inside one segment. An edge with an end in skeleton 0 counts nowhere.
+    the expected run length 0 and no weight in the mean. An edge with an end in skeleton 0 counts nowhere. An edge between two
+    skeletons is right in no segmentation, a perfect one included; its length, and its split, count for that of its first node.
 
     ERL: Januszewski et al. 2018 (doi:10.1038/s41592-018-0049-4); rules of funlib.evaluate and, for the tolerance, of BANIS.
     Raises ValueError for a wrong number of segments or a negative tolerance, UserError where the skeletons have no length.
@@ -116,7 +118,8 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
     runs = measure_runs(skeletons, node_segments)
     table, length_nm = runs.table, runs.skeleton_length_nm
     n_skeletons, skeleton_n_nodes = len(table.truth_ids), table.truth_counts.astype(np.int64)
-    max_erl_nm = float(np.sum(length_nm**2) / length_nm.sum())
+    skeleton_max_erl_nm = runs.skeleton_max_erl_nm
+    max_erl_nm = float(np.sum(length_nm * skeleton_max_erl_nm) / length_nm.sum())
     skeleton_erl_nm = runs.skeleton_erl_nm(merge_tolerance)
     erl_nm = runs.erl_nm(merge_tolerance)
     merging = runs.merging_pairs(merge_tolerance)
@@ -145,6 +148,7 @@ def score_skeletons(skeletons: Skeletons, node_segments: np.ndarray, *, merge_to
         skeleton_ids=table.truth_ids,
         skeleton_length_nm=length_nm,
         skeleton_erl_nm=skeleton_erl_nm,
+        skeleton_max_erl_nm=skeleton_max_erl_nm,
         skeleton_n_nodes=skeleton_n_nodes,
         skeleton_voi_split=skeleton_voi[0],
         skeleton_voi_merge=skeleton_voi[1],
@@ -159,7 +163,8 @@ class Runs:
     """Every pair of a skeleton and a segment that share nodes, with the skeleton's run length inside the segment.
 
     table: the K pairs and their numbers of nodes. node_cells: (N,) the pair of each node, -1 for one of skeleton 0.
-    length_nm: (K,) summed length of the edges with both ends in the pair; 0 in background. skeleton_length_nm: (S,) of all.
+    length_nm: (K,) summed length of the edges with both ends in the pair; 0 in background. skeleton_length_nm: (S,) of all
+    edges that start in a skeleton; skeleton_own_length_nm: (S,) of those that end in it, too.
     split_edges: (n_splits,) their indices in Skeletons.edges; split_skeletons: (n_splits,) place in table.truth_ids of the
     skeleton of each.
     """
@@ -168,6 +173,7 @@ class Runs:
     node_cells: np.ndarray
     length_nm: np.ndarray
     skeleton_length_nm: np.ndarray
+    skeleton_own_length_nm: np.ndarray
     split_edges: np.ndarray
     split_skeletons: np.ndarray
 
@@ -196,9 +202,18 @@ class Runs:
 
     def skeleton_erl_nm(self, tolerance: float) -> np.ndarray:
         """(S,) expected run length of each skeleton by itself; 0 for one without length."""
-        table, n = self.table, len(self.table.truth_ids)
-        squares = np.bincount(table.truth_index, self.length_nm**2 * ~self.merged_pairs(tolerance), n)
-        return np.divide(squares, self.skeleton_length_nm, out=np.zeros(n), where=self.skeleton_length_nm > 0)
+        squares = self.length_nm**2 * ~self.merged_pairs(tolerance)
+        return per_length(np.bincount(self.table.truth_index, squares, len(self.table.truth_ids)), self.skeleton_length_nm)
+
+    @property
+    def skeleton_max_erl_nm(self) -> np.ndarray:
+        """(S,) that of a perfect segmentation: the length, but for edges that lead into another skeleton."""
+        return per_length(self.skeleton_own_length_nm**2, self.skeleton_length_nm)
+
+
+def per_length(squares_nm2: np.ndarray, length_nm: np.ndarray) -> np.ndarray:
+    """Expected run lengths from sums of squared runs, (..., S); 0 for skeletons without length."""
+    return np.divide(squares_nm2, length_nm, out=np.zeros_like(squares_nm2), where=length_nm > 0)
 
 
 def measure_runs(skeletons: Skeletons, node_segments: np.ndarray) -> Runs:
@@ -211,14 +226,14 @@ def measure_runs(skeletons: Skeletons, node_segments: np.ndarray) -> Runs:
     table, cells = tabulate_elements(node_ids[scored], node_segments[scored])
     node_cells = np.full(len(node_ids), -1)
     node_cells[scored] = cells
-    n_used, length_nm, skeleton_length_nm, split = _measure_edges(
+    n_own, length_nm, skeleton_length_nm, own_length_nm, split = _measure_edges(
         skeletons.edges, skeletons.node_positions_nm, node_cells, (table.truth_index, table.predicted_index), _index_of_0(table)
     )
-    if not skeleton_length_nm.sum() > 0:
-        raise no_run_length(len(table.truth_ids), n_used)
+    if not own_length_nm.sum() > 0:
+        raise no_run_length(len(table.truth_ids), n_own)
     split_edges = np.flatnonzero(split)
     split_skeletons = table.truth_index[node_cells[skeletons.edges[split_edges, 0]]]
-    return Runs(table, node_cells, length_nm, skeleton_length_nm, split_edges, split_skeletons)
+    return Runs(table, node_cells, length_nm, skeleton_length_nm, own_length_nm, split_edges, split_skeletons)
 
 
 def no_run_length(n_skeletons: int, n_edges: int) -> UserError:
@@ -236,31 +251,34 @@ def _index_of_0(table: Contingency) -> int:
 @njit(cache=True)
 def _measure_edges(
     edges: np.ndarray, positions_nm: np.ndarray, node_cells: np.ndarray, ends: tuple[np.ndarray, np.ndarray], background: int
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Number of edges without a node of skeleton 0 (whose cell is -1), length_nm and skeleton_length_nm of Runs, (M,) is split.
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Number of edges inside skeletons, length_nm, skeleton_length_nm and skeleton_own_length_nm of Runs, (M,) is split.
 
-    ends: skeleton and segment of each cell, as places in the table.
+    node_cells: -1 for nodes of skeleton 0. ends: skeleton and segment of each cell, as places in the table.
     """
     skeletons, segments = ends
     length_nm = np.zeros(len(skeletons))
     skeleton_length_nm = np.zeros(skeletons.max() + 1 if len(skeletons) else 0)
+    own_length_nm = np.zeros_like(skeleton_length_nm)
     split = np.zeros(len(edges), np.bool_)
-    n_used = 0
+    n_own = 0
     for edge in range(len(edges)):
         a, b = edges[edge, 0], edges[edge, 1]
         cell, other = node_cells[a], node_cells[b]
         if cell < 0 or other < 0:
             continue
-        n_used += 1
         square_nm2 = 0.0
         for axis in range(3):
             square_nm2 += (positions_nm[a, axis] - positions_nm[b, axis]) ** 2
         edge_length_nm = np.sqrt(square_nm2)
         skeleton_length_nm[skeletons[cell]] += edge_length_nm
+        if skeletons[cell] == skeletons[other]:
+            own_length_nm[skeletons[cell]] += edge_length_nm
+            n_own += 1
         if segments[cell] == background or segments[other] == background:
             continue
-        if segments[cell] == segments[other]:
-            length_nm[cell] += edge_length_nm
-        else:
+        if segments[cell] != segments[other]:
             split[edge] = True
-    return n_used, length_nm, skeleton_length_nm, split
+        elif cell == other:
+            length_nm[cell] += edge_length_nm
+    return n_own, length_nm, skeleton_length_nm, own_length_nm, split

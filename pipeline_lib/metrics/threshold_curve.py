@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_lib.components import HIGHEST_LEVEL, PointHistory
 from pipeline_lib.metrics.merge_replay import Events, Tallies, replay
-from pipeline_lib.metrics.skeleton_scores import REPORTED_TOLERANCES, no_run_length, tolerance_key
+from pipeline_lib.metrics.skeleton_scores import REPORTED_TOLERANCES, no_run_length, per_length, tolerance_key
 from pipeline_lib.skeletons import Skeletons
 
 
@@ -72,19 +72,23 @@ def score_thresholds(
     edges = skeletons.edges[np.all(scored[skeletons.edges], axis=1)]
     edge_lengths_nm = skeletons.edge_lengths_nm[np.all(scored[skeletons.edges], axis=1)]
     length_nm = np.bincount(skeleton_of[edges[:, 0]], edge_lengths_nm, len(skeleton_ids))
-    if not length_nm.sum() > 0:
-        raise no_run_length(len(skeleton_ids), len(edges))
+    own = skeleton_of[edges[:, 0]] == skeleton_of[edges[:, 1]]
+    own_length_nm = np.bincount(skeleton_of[edges[own, 0]], edge_lengths_nm[own], len(skeleton_ids))
+    if not own_length_nm.sum() > 0:
+        raise no_run_length(len(skeleton_ids), int(np.count_nonzero(own)))
     joined_at = history.joined_at(edges)
     nodes = np.flatnonzero(scored)
     events = Events(
         *_falling(history.appears_at[nodes], history.clusters[nodes], skeleton_of[nodes]),
         *_falling(history.tree.attached_at, np.arange(len(history.tree.parents)), history.tree.parents),
-        *_falling(joined_at, history.clusters[edges[:, 0]], skeleton_of[edges[:, 0]], edge_lengths_nm),
+        *_falling(joined_at, history.clusters[edges[:, 0]], skeleton_of[edges[:, 0]], np.where(own, edge_lengths_nm, 0.0)),
     )
     told = np.array([merge_tolerance, *tolerances], float)
     n_nodes = np.bincount(skeleton_of[nodes], minlength=len(skeleton_ids))
     tallies = replay(events, n_nodes, told, lowest_level=lowest_level, n_clusters=len(history.tree.parents))
-    return _curve(tallies, events, history.appears_at[edges].min(axis=1), (skeleton_ids, length_nm, n_nodes), told)
+    return _curve(
+        tallies, events, history.appears_at[edges].min(axis=1), (skeleton_ids, length_nm, own_length_nm, n_nodes), told
+    )
 
 
 def _falling(at: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -97,16 +101,14 @@ def _curve(
     tallies: Tallies,
     events: Events,
     edge_appears_at: np.ndarray,
-    of_skeletons: tuple[np.ndarray, np.ndarray, np.ndarray],
+    of_skeletons: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     tolerances: np.ndarray,
 ) -> ThresholdCurve:
-    skeleton_ids, length_nm, n_nodes = of_skeletons
+    skeleton_ids, length_nm, own_length_nm, n_nodes = of_skeletons
     levels = HIGHEST_LEVEL - np.arange(len(tallies.cells))
     total = n_nodes.sum()
-    nerl = np.clip(tallies.squares / np.sum(length_nm**2), 0, 1)
+    nerl = np.clip(tallies.squares / np.sum(own_length_nm**2), 0, 1)
     of_truth = np.sum(n_nodes * np.log2(np.maximum(n_nodes, 1)))
-    squares = tallies.skeleton_squares
-    erl_nm = np.divide(squares, length_nm, out=np.zeros_like(squares), where=length_nm > 0)
     return ThresholdCurve(
         thresholds=levels / 255,
         merge_tolerance=float(tolerances[0]),
@@ -120,7 +122,7 @@ def _curve(
         background_fraction=1 - _above(events.node_at, levels) / total,
         skeleton_ids=skeleton_ids,
         skeleton_length_nm=length_nm,
-        skeleton_erl_nm=erl_nm,
+        skeleton_erl_nm=per_length(tallies.skeleton_squares, length_nm),
     )
 
 

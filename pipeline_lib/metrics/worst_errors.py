@@ -1,4 +1,4 @@
-"""The single splits and mergers that cost the most run length, with the places where to look."""
+"""The single splits, gaps and mergers that cost the most run length, with the places where to look."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pipeline_lib.metrics.contingency import Contingency
 from pipeline_lib.metrics.skeleton_scores import Runs, measure_runs
 from pipeline_lib.skeletons import Skeletons
 
@@ -18,12 +21,18 @@ class SkeletonError:
 
     merger: one segment over two or more skeletons, the longest inside it first. position_nm: the node of the second longest
     that lies nearest to the longest.
-    split: two segments next to each other along one skeleton. position_nm: middle of the first edge between them.
+    split: segments next to each other along one skeleton, or with nothing but background between them. gap: background inside
+    or at the end of one segment, or all along a skeleton; segment_ids are those next to it, the longest there first.
+    position_nm: middle of the first edge between the segments; in background, of its nodes the one nearest to their mean.
+
+        split   1--1--1--2--2        split   1--1--0--0--2--2        gap   1--1--0--1--1
+
     loss_nm: by how much the expected run length would grow if this error were repaired: for a merger, if its segment were cut
-    into one for each skeleton; for a split, if the two runs were one, mergers elsewhere disregarded.
+    into one for each skeleton; else, if the runs of the segments and what lies between them were one, mergers elsewhere and
+    other edges between these segments disregarded.
     """
 
-    kind: Literal["merger", "split"]
+    kind: Literal["merger", "split", "gap"]
     segment_ids: tuple[int, ...]
     skeleton_ids: tuple[int, ...]
     position_nm: tuple[float, float, float]
@@ -35,10 +44,10 @@ def worst_errors(
 ) -> list[SkeletonError]:
     """At most `limit` errors, the most costly first; arguments and errors otherwise as for score_skeletons.
 
-    Background is no segment here: neither a merger, nor a split where a skeleton passes through it.
+    Background is no merger, and an edge between two skeletons is no split.
     """
     runs = measure_runs(skeletons, node_segments)
-    errors = _mergers(skeletons, runs, merge_tolerance, limit) + _splits(skeletons, runs, limit)
+    errors = _mergers(skeletons, runs, merge_tolerance, limit) + _splits(skeletons, runs, limit) + _gaps(skeletons, runs, limit)
     return sorted(errors, key=lambda error: -error.loss_nm)[:limit]
 
 
@@ -74,35 +83,73 @@ def _gains_nm2(runs: Runs, merge_tolerance: float) -> np.ndarray:
 
 
 def _splits(skeletons: Skeletons, runs: Runs, limit: int) -> list[SkeletonError]:
-    table = runs.table
-    ends = np.sort(table.predicted_index[runs.node_cells[skeletons.edges[runs.split_edges]]], axis=1)
-    # One error for each pair of segments along a skeleton, however often they alternate; the sort keeps the order of edges.
-    keys = np.column_stack([runs.split_skeletons, ends])
-    order = np.lexsort(keys.T[::-1])
-    keys = keys[order]
-    is_first = np.ones(len(keys), bool)
-    is_first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
-    keys, edges = keys[is_first], runs.split_edges[order[is_first]]
-    low_nm, high_nm = (_length_inside(runs, keys[:, 0], segments) for segments in keys[:, 1:].T)
-    loss_nm = 2 * low_nm * high_nm / runs.skeleton_length_nm.sum()
+    """One error for each pair of segments along a skeleton, however often they alternate."""
+    table, n_cells = runs.table, len(runs.table.counts)
+    edges = skeletons.edges[runs.split_edges]
+    cells = np.sort(runs.node_cells[edges], axis=1)
+    inside = table.truth_index[cells[:, 0]] == table.truth_index[cells[:, 1]]
+    edges, cells = edges[inside], cells[inside]
+    pairs, first, pair_of = np.unique(cells[:, 0] * n_cells + cells[:, 1], return_index=True, return_inverse=True)
+    cells = np.stack(np.divmod(pairs, n_cells), axis=1)
+    runs_nm = runs.length_nm[cells]
+    between_nm = np.bincount(pair_of, skeletons.edge_lengths_nm[runs.split_edges[inside]], len(pairs))
+    loss_nm = _gain_nm(runs_nm.sum(axis=1) + between_nm, (runs_nm**2).sum(axis=1), runs)
     errors = []
     for i in np.argsort(-loss_nm, kind="stable")[:limit]:
-        skeleton_ids = (int(table.truth_ids[keys[i, 0]]),)
-        segment_ids = tuple(table.predicted_ids[keys[i, 1:]].tolist())
-        position_nm = skeletons.node_positions_nm[skeletons.edges[edges[i]]].mean(axis=0)
-        errors.append(SkeletonError("split", segment_ids, skeleton_ids, _as_position(position_nm), float(loss_nm[i])))
+        position_nm = skeletons.node_positions_nm[edges[first[i]]].mean(axis=0)
+        errors.append(_along_skeleton("split", table, cells[i], _as_position(position_nm), float(loss_nm[i])))
     return errors
 
 
-def _length_inside(runs: Runs, skeletons: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """The run length of pairs of a skeleton and a segment, given as places in the table.
+def _gaps(skeletons: Skeletons, runs: Runs, limit: int) -> list[SkeletonError]:
+    """One error for each stretch of background along a skeleton, with all segments around it."""
+    table, n_cells = runs.table, len(runs.table.counts)
+    scored = np.flatnonzero(runs.node_cells >= 0)
+    in_background = np.zeros(len(runs.node_cells), bool)
+    in_background[scored] = runs.in_background[runs.node_cells[scored]]
+    cells = runs.node_cells[skeletons.edges]
+    inside = (cells >= 0).all(axis=1) & (table.truth_index[cells[:, 0]] == table.truth_index[cells[:, 1]])
+    chosen = np.flatnonzero(inside & in_background[skeletons.edges].any(axis=1))
+    edges = skeletons.edges[chosen]
+    edges = np.where(in_background[edges[:, :1]], edges, edges[:, ::-1])  # the end in background first
+    through = in_background[edges[:, 1]]
+    links = coo_array((np.ones(np.count_nonzero(through), bool), edges[through].T), shape=(len(in_background),) * 2)
+    stretch_of_node = connected_components(links, directed=False)[1]
+    stretches, stretch_of = np.unique(stretch_of_node[edges[:, 0]], return_inverse=True)
+    background_nm = np.bincount(stretch_of, skeletons.edge_lengths_nm[chosen], len(stretches))
+    sides = np.unique((stretch_of * n_cells + runs.node_cells[edges[:, 1]])[~through])
+    side_of, around = np.divmod(sides, n_cells)
+    runs_nm = runs.length_nm[around]
+    joined_nm = background_nm + np.bincount(side_of, runs_nm, len(stretches))
+    loss_nm = _gain_nm(joined_nm, np.bincount(side_of, runs_nm**2, len(stretches)), runs)
+    errors = []
+    for i in np.argsort(-loss_nm, kind="stable")[:limit]:
+        nodes = np.flatnonzero(stretch_of_node == stretches[i])
+        positions_nm = skeletons.node_positions_nm[nodes]
+        middle = int(np.argmin(np.linalg.norm(positions_nm - positions_nm.mean(axis=0), axis=1)))
+        segments = around[side_of == i]
+        segments = segments[np.argsort(-runs.length_nm[segments], kind="stable")]
+        kind: Literal["split", "gap"] = "split" if len(segments) > 1 else "gap"
+        cells_of_error = segments if len(segments) else runs.node_cells[nodes[:1]]
+        errors.append(_along_skeleton(kind, table, cells_of_error, _as_position(positions_nm[middle]), float(loss_nm[i])))
+    return errors
 
-    0 where they share no node, as where an edge between two skeletons leads into a segment that its own does not reach.
-    """
-    table, n_segments = runs.table, len(runs.table.predicted_ids)
-    cells, wanted = table.truth_index * n_segments + table.predicted_index, skeletons * n_segments + segments
-    place = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
-    return np.where(cells[place] == wanted, runs.length_nm[place], 0.0)
+
+def _gain_nm(joined_nm: np.ndarray, squares_nm2: np.ndarray, runs: Runs) -> np.ndarray:
+    """What the expected run length gains where runs of these summed squares become one."""
+    return (joined_nm**2 - squares_nm2) / runs.skeleton_length_nm.sum()
+
+
+def _along_skeleton(
+    kind: Literal["split", "gap"],
+    table: Contingency,
+    cells: np.ndarray,
+    position_nm: tuple[float, float, float],
+    loss_nm: float,
+) -> SkeletonError:
+    """An error of one skeleton. cells: of its segments, or of background where there is none."""
+    segment_ids = tuple(i for i in table.predicted_ids[table.predicted_index[cells]].tolist() if i != 0)
+    return SkeletonError(kind, segment_ids, (int(table.truth_ids[table.truth_index[cells[0]]]),), position_nm, loss_nm)
 
 
 def _as_position(position_nm: np.ndarray) -> tuple[float, float, float]:

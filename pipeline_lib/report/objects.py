@@ -10,7 +10,8 @@ from pipeline_lib.report.units import count, decimal
 
 _MOST_OBJECTS = 10
 _TITLES = {"size_vox": "voxels", "n_segments": "segments"}
-_NOTE = "Least complete first; segments: how many the object is spread over. All stand in objects.csv of the evaluation."
+_NOTE = """Least complete first. Purity: the part of the best segment that lies in the object; segments: how many the object is
+spread over. All stand in objects.csv of the evaluation."""
 
 
 def worst_objects(results: Sequence[VolumeResult]) -> list[Html]:

@@ -10,14 +10,15 @@ from pipeline_lib.report.contents import ReportContents
 from pipeline_lib.report.headline import MEASURES
 from pipeline_lib.report.html import Html, caption, chart, element, section, table
 from pipeline_lib.report.threshold_charts import Curve
-from pipeline_lib.report.units import decimal
+from pipeline_lib.report.units import decimal, tolerance
 
 _MOST_NAMED = 8
 _WITHOUT_MERGER = "_without_merger"
 _MARKS_NOTE = "Markers: the thresholds that were tried, of which one was chosen."
 _LEVELS_NOTE = """Thin lines: the scores at every level that the stored affinities can have."""
-_BEST_BY_NOTE = """Values are means over the val volumes; VOI is the sum of split and merge in bits. No merger: among the
-thresholds at which no segment but background holds nodes of two skeletons beyond the merge tolerance."""
+_BEST_BY_NOTE = """Values are means over the val volumes; VOI is the sum of split and merge in bits; NERL is at the merge
+tolerance of the curves. No merger: among the thresholds at which no segment but background holds nodes of two skeletons beyond
+that tolerance."""
 
 
 def threshold_section(contents: ReportContents, choice: dict[str, Any]) -> Html:
@@ -71,7 +72,8 @@ def _curves(name: str, curve: Curve) -> list[Html]:
     drawings = []
     if all(point["skeletons"] for point in curve.points):
         alt = f"NERL of {name} over the threshold"
-        drawings.append(chart(threshold_charts.nerl_chart(curve), alt, note="NERL on skeletons"))
+        tolerated = tolerance(curve.points[0]["skeletons"]["merge_tolerance"])
+        drawings.append(chart(threshold_charts.nerl_chart(curve), alt, note=f"NERL at merge tolerance {tolerated}"))
         alt = f"VOI at skeleton nodes of {name} over the threshold"
         drawings.append(chart(threshold_charts.voi_chart(curve, "skeletons"), alt, note="VOI at skeleton nodes"))
         alt = f"Splits and mergers of {name} over the threshold"

@@ -43,7 +43,7 @@ def nerl_chart(curve: Curve) -> str:
         if curve.levels:
             thresholds = curve.levels["threshold"]
             axes.plot(
-                thresholds, curve.levels["nerl_by_tolerance"]["inf"], color=SOFT, linewidth=0.9, label="if no merger counted"
+                thresholds, curve.levels["nerl_by_tolerance"]["inf"], color=SOFT, linewidth=0.9, label="if no merger\ncounted"
             )
             axes.plot(thresholds, curve.levels["nerl"], color=ACCENT, linewidth=0.9)
             axes.legend()

@@ -114,5 +114,5 @@ class EvaluationSettings(Settings):
         None,
         "The evaluations of another run, a folder `.../evaluations/<id>`: is this run better, and how sure is that?",
     )
-    worst_errors: int = setting(20, "How many splits and mergers to list.", ge=0)
+    worst_errors: int = setting(20, "How many splits, gaps and mergers to list.", ge=0)
     block_vox: WholeShards = setting((256, 256, 256), "Voxels that one process holds.", execution=True)

@@ -76,16 +76,20 @@ def test_nothing_to_join(shape):
     assert not labels.any()
 
 
-def test_memory_beyond_the_input_is_at_most_twice_the_labels():
-    """In a process of its own, with no edge at all: then every voxel is a run, which takes the most."""
-    code = """
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_memory_beyond_the_input_is_at_most_twice_the_labels(dtype):
+    """In a process of its own, with no edge at all: then every voxel is a run, which takes the most.
+
+    A boolean copy of the input would add 0.75, one as float32 3.
+    """
+    code = f"""
 from pathlib import Path
 import numpy as np
 from pipeline_lib.components import label_components
 def peak():
     return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-small, large = (np.zeros((3, n, 256, 256), np.uint8) for n in (2, 512))
-large[:] = 1
+small, large = (np.zeros((3, n, 256, 256), "{dtype}") for n in (2, 256))
+large[:] = 1 if large.dtype == np.uint8 else 1 / 255
 label_components(small, 0.5)
 before = peak()
 labels = label_components(large, 0.5)

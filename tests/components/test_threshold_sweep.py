@@ -1,12 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 from components_by_scipy import labelled_by_scipy
 
-from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds
+from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds, threshold_sweep
 from pipeline_lib.components.edges import to_levels
 from pipeline_lib.components.merge_tree import merge_basins
 from pipeline_lib.components.strongest import find_basins
@@ -131,6 +133,34 @@ def test_history_of_points(min_size_vox):
         together = (expected[pairs[:, 0]] == expected[pairs[:, 1]]) & (expected[pairs[:, 0]] != 0)
         np.testing.assert_array_equal(joined_at > level, together)
     assert len(set(joined_at.tolist())) > 5
+
+
+def test_ids_beyond_uint32_take_the_same_way(monkeypatch):
+    affinities, points_vox = random_affinities(np.uint8), np.random.default_rng(16).integers(0, SHAPE_VOX, (50, 3))
+    monkeypatch.setattr(threshold_sweep, "label_links", partial(threshold_sweep.label_links, dtype=np.uint64))
+    sweep = sweep_thresholds(affinities, points_vox=points_vox, threads=2)
+    sizes = sweep.sizes(min_size_vox=5)
+    history = sweep.point_history(sizes=sizes)
+    assert (sweep.basins.dtype, sweep.tree.parents.dtype) == (np.uint64, np.uint64)
+    for level in range(63, 255, 16):
+        labels = label_components(affinities, level / 255)
+        found = sweep.labels_at(level / 255)
+        assert found.dtype == np.uint64
+        np.testing.assert_array_equal(found, labels)
+        np.testing.assert_array_equal(sweep.point_labels_at(level / 255) == 0, labels[tuple(points_vox.T)] == 0)
+        kept = remove_small_segments(labels, 5)
+        assert sizes.n_segments[level] == kept.max()
+        at_points, expected = history.labels_at(level), kept[tuple(points_vox.T)]
+        np.testing.assert_array_equal(at_points[:, None] == at_points, expected[:, None] == expected)
+
+
+def test_segments_of_points_do_not_touch_the_volume():
+    points_vox = np.argwhere(np.ones(SHAPE_VOX))
+    sweep = sweep_thresholds(random_affinities(np.uint8), points_vox=points_vox)
+    without = replace(sweep, basins=None, strongest=None)
+    for threshold in sweep.thresholds[::20]:
+        np.testing.assert_array_equal(without.point_labels_at(threshold), sweep.point_labels_at(threshold))
+    np.testing.assert_array_equal(without.point_history().appears_at, sweep.point_history().appears_at)
 
 
 def test_thresholds_between_levels_follow_the_uint8_rule():

@@ -113,6 +113,17 @@ def test_only_blocks_are_in_memory(volume, tmp_path, monkeypatch):
     assert sizes == [4 * 8 * 8] * (3 * 3 * 3)
 
 
+@pytest.mark.parametrize("most_cells", [1, 2, 5, 40])
+def test_tables_are_joined_for_few_segments_at_a_time(volume, tmp_path, monkeypatch, most_cells):
+    rng = np.random.default_rng(3)
+    segmentation = rng.integers(0, 2**63, 60, dtype=np.uint64)[rng.integers(0, 60, volume.shape_vox)]
+    segmentation[:, :5] = 0
+    folder = written(tmp_path / "segmentation" / "val", segmentation)
+    expected = score_labels(np.asarray(volume.labels()[:]), segmentation).to_json()
+    monkeypatch.setattr(evaluate_module, "_MOST_CELLS", most_cells)
+    assert evaluated(folder, volume, tmp_path / "scores", block_vox=(6, 12, 24))["voxels"] == expected
+
+
 def test_jobs_share_the_blocks(volume, tmp_path):
     folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
     expected = evaluated(folder, volume, tmp_path / "one", block_vox=(4, 8, 8))
@@ -136,13 +147,15 @@ def test_objects_are_listed_worst_first(volume, tmp_path):
     segmentation = np.where(labels == 2, np.uint64(2**40), labels)
     segmentation[:, :6] = 0  # half of object 1
     segmentation[0, 6:12] = 9
+    segmentation[0, 12:18] = 2**40 + 1  # half a section of object 2, in a segment of its own
+    segmentation[1, 6:12] = 2**40  # half a section of object 1, in the segment of object 2
     evaluated(written(tmp_path / "segmentation" / "val", segmentation), volume, tmp_path / "scores")
     rows = list(csv.reader((tmp_path / "scores" / "objects.csv").open()))
     size = labels.size // 2
     assert rows == [
-        ["object", "size_vox", "completeness", "n_segments", "best_segment"],
-        ["1", str(size), f"{11 / 24:.6f}", "2", "1"],
-        ["2", str(size), "1.0", "1", str(2**40)],
+        ["object", "size_vox", "completeness", "purity", "n_segments", "best_segment"],
+        ["1", str(size), f"{10 / 24:.6f}", "1.0", "3", "1"],
+        ["2", str(size), f"{23 / 24:.6f}", f"{23 / 24:.6f}", "2", str(2**40)],
     ]
     evaluated(tmp_path / "segmentation" / "val", volume, tmp_path / "without", voxel_metrics=False)
     assert not (tmp_path / "without" / "objects.csv").exists()

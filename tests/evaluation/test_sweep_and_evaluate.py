@@ -131,6 +131,26 @@ def test_errors_are_listed_with_their_places(volume, prediction, tmp_path):
     ]
 
 
+def test_the_settings_say_how_many_errors_are_listed_and_what_is_a_merger(volume, prediction, tmp_path):
+    """At 0.3 both neurons, of eight nodes each, are one segment on either side of two sections without any edge."""
+    affinities = open_array(prediction / "affinities.zarr" / "0")
+    affinities[:, :, :, 2:4] = 0
+    folder = tmp_path / "segmentations" / "t0.3" / "val-00000000"
+    segmented(SegmentationSettings(threshold=0.3), prediction, volume, folder)
+
+    def kinds(name, **settings):
+        told = EvaluateStage(name="val", split="val", evaluation=EvaluationSettings(**settings))
+        evaluate_volume(told, folder, volume, tmp_path / name, run=RUN)
+        rows = list(csv.DictReader((tmp_path / name / "errors.csv").open()))
+        losses = [float(row["loss_nm"]) for row in rows]
+        assert losses == sorted(losses, reverse=True)
+        return [row["kind"] for row in rows]
+
+    assert kinds("all") == ["merger", "split", "split", "merger"]
+    assert kinds("one", worst_errors=1) == ["merger"]
+    assert kinds("tolerant", merge_tolerance=8) == ["split", "split"]
+
+
 def test_metrics_that_are_off_or_cannot_be_computed(volume, prediction, tmp_path):
     path, curve = swept(volume, prediction, tmp_path / "a", skeleton_metrics=False)
     assert all(point["skeletons"] is None for point in curve["points"])
@@ -184,7 +204,46 @@ def test_the_choice_is_the_best_mean_over_volumes(curve_of):
         pytest.approx(0.1),
         pytest.approx(0.4),
     )
+    assert "voi_voxels" not in alone["best_by"]
     assert alone["warning"] == "the best threshold 0.3 is at the end of the range that was tried"
+
+
+@pytest.mark.parametrize(("best", "warned"), [(0, True), (1, False), (2, False), (3, True)])
+def test_a_best_threshold_at_either_end_of_the_range_is_warned_of(curve_of, best, warned):
+    thresholds = (0.3, 0.5, 0.7, 0.8)
+    points = [point(t, 0.9 if i == best else 0.1) for i, t in enumerate(thresholds)]
+    expected = f"the best threshold {thresholds[best]} is at the end of the range that was tried" if warned else None
+    assert choose_threshold([curve_of("a", points)], by="nerl")["warning"] == expected
+    assert choose_threshold([curve_of("b", points[:1])], by="nerl")["warning"] is None
+
+
+def test_every_measure_is_told_without_mergers_too(curve_of):
+    """By voxels 0.3 is best, and of those without a merger 0.7; where nothing is without one, nothing is told."""
+    points = [point(0.3, 0.9, mergers=2), point(0.5, 0.6), point(0.7, 0.1)]
+    for one, voi_sum in zip(points, (1.0, 3.0, 2.0), strict=True):
+        one["voxels"] = {"voi_sum": voi_sum}
+    best_by = choose_threshold([curve_of("a", points)], by="nerl")["best_by"]
+    assert {name: (best["threshold"], round(best["value"], 9)) for name, best in best_by.items()} == {
+        "nerl": (0.3, 0.9),
+        "nerl_without_merger": (0.5, 0.6),
+        "voi_skeletons": (0.3, 0.1),
+        "voi_skeletons_without_merger": (0.5, 0.4),
+        "voi_voxels": (0.3, 1.0),
+        "voi_voxels_without_merger": (0.7, 2.0),
+    }
+    merged = [{**one, "skeletons": {**one["skeletons"], "n_non0_mergers": 1}} for one in points]
+    assert set(choose_threshold([curve_of("b", merged)], by="nerl")["best_by"]) == {"nerl", "voi_skeletons", "voi_voxels"}
+
+
+def test_the_choice_is_by_nerl_at_the_tolerance_of_the_settings(volume, prediction, tmp_path):
+    """At 0.3 both neurons are one segment, which is no merger where eight nodes are tolerated."""
+    affinities = open_array(prediction / "affinities.zarr" / "0")
+    affinities[2, :, :, 11] = round(255 * 0.5)  # both neurons are cut above 0.5
+    for tolerance, threshold in ((0, 0.7), (8, 0.3)):
+        path, curve = swept(volume, prediction, tmp_path / str(tolerance), merge_tolerance=tolerance)
+        assert {p["skeletons"]["merge_tolerance"] for p in curve["points"]} == {tolerance}
+        choice = choose_threshold([path], by="nerl")
+        assert choice["threshold"] == choice["best_by"]["nerl_without_merger"]["threshold"] == threshold
 
 
 def test_of_equal_thresholds_the_highest_is_taken(curve_of):

@@ -110,6 +110,22 @@ def test_nodes_of_no_skeleton_and_lone_nodes_agree_too(funlib):
     assert verify_with_funlib(told, segments.astype(np.uint32), score_skeletons(told, segments)).agrees
 
 
+def with_edges_between_skeletons(index):
+    skeletons, segments = reference_case(index)
+    between = np.random.default_rng(index).integers(0, len(segments), (9, 2))
+    between = between[np.diff(skeletons.node_skeleton_ids[between])[:, 0] != 0]
+    assert len(between) > 3
+    edges = np.vstack([skeletons.edges, between])
+    return Skeletons(skeletons.node_positions_nm, skeletons.node_skeleton_ids, edges), segments
+
+
+@pytest.mark.parametrize("index", range(len(REFERENCE)))
+def test_edges_between_skeletons_agree_too(funlib, index):
+    skeletons, segments = with_edges_between_skeletons(index)
+    for found in (segments, skeletons.node_skeleton_ids):
+        assert verify_with_funlib(skeletons, found, score_skeletons(skeletons, found)).agrees
+
+
 def test_where_it_is_not_installed_that_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "funlib.evaluate", None)
     skeletons, segments = reference_case(0)
@@ -141,5 +157,5 @@ def test_a_skeleton_without_length_is_no_difference(funlib):
 @pytest.mark.parametrize("index", range(len(REFERENCE)))
 def test_agrees_with_the_installed_one(index):
     pytest.importorskip("funlib.evaluate", reason="funlib.evaluate is not installed")
-    skeletons, segments = reference_case(index)
-    assert verify_with_funlib(skeletons, segments, score_skeletons(skeletons, segments)).agrees
+    for skeletons, segments in (reference_case(index), with_edges_between_skeletons(index)):
+        assert verify_with_funlib(skeletons, segments, score_skeletons(skeletons, segments)).agrees

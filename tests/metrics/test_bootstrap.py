@@ -15,15 +15,17 @@ def random_table(seed, n=30, *, gain=0.0):
     length_nm, n_nodes = truth.uniform(10, 500, n), truth.integers(2, 60, n)
     split, merge = errors.uniform(0, 2, n), errors.uniform(0, 1, n)
     erl_nm = length_nm * np.clip(errors.uniform(0, 0.6, n) + gain, 0, 1)
-    return SkeletonTable(0, np.arange(n) + 5, length_nm, erl_nm, n_nodes, split * (1 - gain), merge * (1 - gain))
+    return SkeletonTable(
+        0, np.arange(n) + 5, length_nm, erl_nm, 0.9 * length_nm, n_nodes, split * (1 - gain), merge * (1 - gain)
+    )
 
 
 def scores_of(table, drawn):
-    length, erl, nodes = (
-        getattr(table, f"skeleton_{name}")[drawn].astype(float) for name in ("length_nm", "erl_nm", "n_nodes")
+    length, erl, max_erl, nodes = (
+        getattr(table, f"skeleton_{name}")[drawn].astype(float) for name in ("length_nm", "erl_nm", "max_erl_nm", "n_nodes")
     )
     split, merge = (np.average(getattr(table, f"skeleton_voi_{name}")[drawn], weights=nodes) for name in ("split", "merge"))
-    nerl, erl_nm = (length * erl).sum() / (length**2).sum(), (length * erl).sum() / length.sum()
+    nerl, erl_nm = (length * erl).sum() / (length * max_erl).sum(), (length * erl).sum() / length.sum()
     return {"nerl": nerl, "erl_nm": erl_nm, "voi_split": split, "voi_merge": merge, "voi_sum": split + merge}
 
 

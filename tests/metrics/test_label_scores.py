@@ -6,7 +6,7 @@ import pytest
 from skimage.metrics import adapted_rand_error, variation_of_information
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.metrics import LabelScores, ScoredVoxels, score_labels
+from pipeline_lib.metrics import LabelScores, LabelTally, ScoredVoxels, score_labels
 from pipeline_lib.metrics.contingency import joined, tabulate
 
 SHAPE_VOX = (6, 9, 10)
@@ -89,14 +89,11 @@ def test_objects_and_segments_match_brute_force(seed, voxels):
         assert scores.object_completeness[i] == (counts.max() / len(inside) if len(ids) else 0)
         assert scores.object_best_segment[i] == (ids[counts.argmax()] if len(ids) else 0)
         assert scores.object_n_segments[i] == len(ids)
-    assert scores.segment_ids.tolist() == np.unique(s[s != 0]).tolist()
-    for i, segment_id in enumerate(scores.segment_ids):
-        inside = t[s == segment_id]
-        counts = np.unique(inside[inside != 0], return_counts=True)[1]
-        assert scores.segment_size_vox[i] == len(inside)
-        assert scores.segment_purity[i] == counts.max(initial=0) / len(inside)
+        best = s == ids[counts.argmax()] if len(ids) else np.zeros(len(s), bool)
+        assert scores.object_purity[i] == ((t[best] == object_id).mean() if best.any() else 0)
+    largest = [np.unique(t[(s == i) & (t != 0)], return_counts=True)[1].max(initial=0) for i in np.unique(s[s != 0])]
+    assert scores.purity == sum(largest) / (s != 0).sum()
     assert scores.completeness == pytest.approx(np.average(scores.object_completeness, weights=scores.object_size_vox))
-    assert scores.purity == pytest.approx(np.average(scores.segment_purity, weights=scores.segment_size_vox))
     assert 0 in scores.object_completeness
 
 
@@ -130,19 +127,49 @@ def test_great_ids_are_told_apart():
     assert scores.object_best_segment.tolist() == [2**33 + 2, 2**34 + 2, 2**63 + 1, 2**63 + 2]
 
 
+def assert_same_scores(found, expected):
+    for field in fields(LabelScores):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), err_msg=field.name)
+
+
 @pytest.mark.parametrize("voxels", ["foreground", "all"])
 def test_scores_follow_from_the_joined_tables_of_blocks(voxels):
     truth, segmentation = random_case(4)
     rule = ScoredVoxels(voxels)
     tables = [tabulate(t, s, where=rule.of(t)) for t, s in zip(truth, segmentation, strict=True)]
-    found, expected = LabelScores.from_table(joined(tables), rule), score_labels(truth, segmentation, voxels=voxels)
-    for field in fields(LabelScores):
-        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), err_msg=field.name)
+    found = LabelScores.from_tally(LabelTally.of(joined(tables)), rule)
+    assert_same_scores(found, score_labels(truth, segmentation, voxels=voxels))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("voxels", ["foreground", "all"])
+def test_tallies_of_parts_add_up_to_that_of_the_whole(seed, voxels):
+    """Parts hold whole segments, however few: to the bit, whatever the parts and their order, and through a file."""
+    truth, segmentation = random_case(seed)
+    rule, rng = ScoredVoxels(voxels), np.random.default_rng(seed)
+    part_of = rng.integers(0, 5, segmentation.max() + 1)  # of each segment, 0 among them
+    parts = [
+        LabelTally.of(tabulate(truth, segmentation, where=rule.of(truth) & (part_of[segmentation] == i))) for i in range(5)
+    ]
+    tally = LabelTally.added([parts[i] for i in rng.permutation(5)])
+    expected = score_labels(truth, segmentation, voxels=voxels)
+    assert_same_scores(LabelScores.from_tally(tally, rule), expected)
+    again = LabelTally.from_arrays({"other": np.zeros(1), **tally.arrays("a_")}, "a_")
+    assert_same_scores(LabelScores.from_tally(LabelTally.added([again]), rule), expected)
+
+
+def test_of_equally_good_segments_in_two_parts_the_lowest_is_the_best():
+    truth, segmentation = np.array([[[1, 1, 1, 1, 1]]]), np.array([[[9, 9, 4, 4, 0]]])
+    parts = [LabelTally.of(tabulate(truth, segmentation, where=segmentation == i)) for i in (9, 0, 4)]
+    for order in ([0, 1, 2], [2, 1, 0]):
+        scores = LabelScores.from_tally(LabelTally.added([parts[i] for i in order]), ScoredVoxels())
+        assert (scores.object_best_segment.tolist(), scores.object_n_segments.tolist()) == ([4], [2])
 
 
 def test_nothing_found_and_nothing_true():
     lost = score_labels(np.ones((1, 2, 2), int), np.zeros((1, 2, 2), int))
-    assert (lost.completeness, lost.purity, len(lost.segment_ids), lost.object_best_segment.tolist()) == (0, 0, 0, [0])
+    assert (lost.completeness, lost.purity, lost.object_best_segment.tolist()) == (0, 0, [0])
+    assert lost.object_purity.tolist() == [0]
     invented = score_labels(np.zeros((1, 2, 2), int), np.ones((1, 2, 2), int), voxels="all")
     assert (invented.completeness, invented.purity, len(invented.object_ids)) == (0, 0, 0)
 

@@ -46,7 +46,7 @@ def test_the_reference_values_tell_tolerances_apart():
 
 
 def random_case(seed, n_skeletons=9):
-    """Random trees in segments that split, merge and lose them; skeleton 0 and single nodes among them."""
+    """Random trees in segments that split, merge and lose them; skeleton 0, single nodes and edges between trees among them."""
     rng = np.random.default_rng(seed)
     sizes = [1, *rng.integers(2, 60, n_skeletons - 1)]
     ids = np.repeat(rng.permutation(n_skeletons), sizes)
@@ -54,6 +54,8 @@ def random_case(seed, n_skeletons=9):
     for size in sizes:
         edges += [(first + rng.integers(max(0, i - 3), i), first + i)[:: rng.choice([-1, 1])] for i in range(1, size)]
         first += size
+    for _ in range(6):
+        edges.append(tuple(rng.choice(len(ids), 2, replace=False)))
     runs = np.cumsum(rng.random(len(ids)) < 0.08)
     segments = rng.integers(0, 12, runs.max() + 1)[runs]
     order = rng.permutation(len(ids))
@@ -64,7 +66,7 @@ def random_case(seed, n_skeletons=9):
 
 def walked(skeletons, segments, tolerance):
     """ERL, perfect ERL, and errors, edge by edge over a graph without skeleton 0."""
-    graph = nx.Graph()
+    graph = nx.DiGraph()
     for i, (skeleton, position) in enumerate(zip(skeletons.node_skeleton_ids, skeletons.node_positions_nm, strict=True)):
         if skeleton != 0:
             graph.add_node(i, skeleton=int(skeleton), position=position, segment=int(segments[i]))
@@ -78,20 +80,22 @@ def walked(skeletons, segments, tolerance):
             skeletons_of[segment].add(skeleton)
     merging = {segment: members for segment, members in skeletons_of.items() if len(members) > 1}
     merged = set().union(*merging.values())
-    total, right, n_splits = defaultdict(float), defaultdict(float), 0
+    total, own, right, n_splits = defaultdict(float), defaultdict(float), defaultdict(float), 0
     for u, v in graph.edges:
         a, b = graph.nodes[u], graph.nodes[v]
         length = math.dist(a["position"], b["position"])
         total[a["skeleton"]] += length
+        inside = a["skeleton"] == b["skeleton"]
+        own[a["skeleton"]] += length * inside
         if 0 in (a["segment"], b["segment"]):
             continue
         if a["segment"] != b["segment"]:
             n_splits += 1
-        elif not (a["segment"] in merging and a["skeleton"] in merged):
+        elif inside and not (a["segment"] in merging and a["skeleton"] in merged):
             right[a["skeleton"], a["segment"]] += length
     return {
         "erl_nm": sum(length**2 for length in right.values()) / sum(total.values()),
-        "max_erl_nm": sum(length**2 for length in total.values()) / sum(total.values()),
+        "max_erl_nm": sum(length**2 for length in own.values()) / sum(total.values()),
         "n_splits": n_splits,
         "n_mergers": sum(map(len, merging.values())),
         "n_non0_mergers": sum(len(members) for segment, members in merging.items() if segment != 0),
@@ -115,6 +119,8 @@ def test_matches_a_walk_over_the_graph(seed, tolerance):
         assert nerl == pytest.approx(erl_nm / expected["max_erl_nm"]), key
     mean = np.average(scores.skeleton_erl_nm, weights=scores.skeleton_length_nm)
     assert mean == pytest.approx(scores.erl_nm)
+    mean = np.average(scores.skeleton_max_erl_nm, weights=scores.skeleton_length_nm)
+    assert mean == pytest.approx(scores.max_erl_nm)
     assert scores.skeleton_ids.tolist() == list(range(1, 9))
     assert scores.n_skeletons == 8
 
@@ -124,7 +130,10 @@ def test_perfect_segmentation():
     scores = score_skeletons(skeletons, skeletons.node_skeleton_ids * 10)
     assert scores.nerl == 1
     assert (scores.voi_split, scores.voi_merge, scores.rand_split, scores.rand_merge) == (0, 0, 1, 1)
-    assert (scores.n_splits, scores.n_mergers, scores.background_fraction) == (0, 0, 0)
+    crossing = skeletons.node_skeleton_ids[skeletons.edges]
+    n_crossing = np.count_nonzero((crossing[:, 0] != crossing[:, 1]) & (crossing != 0).all(axis=1))
+    assert (scores.n_splits, scores.n_mergers, scores.background_fraction) == (n_crossing, 0, 0)
+    assert n_crossing > 0
 
 
 def line(ids, segments, edges):
@@ -189,12 +198,14 @@ def test_isolated_nodes_count_as_nodes_and_in_mergers():
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_an_edge_between_skeletons_belongs_to_that_of_its_first_node(flipped):
-    """The edge from skeleton 5 to 7 lies between nodes 1 and 2."""
+def test_an_edge_between_skeletons_is_right_nowhere_and_counts_for_that_of_its_first_node(flipped):
+    """The edge from skeleton 5 to 7 lies between nodes 1 and 2; nothing else is wrong."""
     crossing = (2, 1) if flipped else (1, 2)
     scores = score_skeletons(*line([5, 5, 7, 7], [1, 1, 2, 2], [(0, 1), crossing, (2, 3)]))
     assert scores.skeleton_length_nm.tolist() == ([10, 20] if flipped else [20, 10])
     assert scores.skeleton_n_splits.tolist() == ([0, 1] if flipped else [1, 0])
+    assert scores.skeleton_erl_nm.tolist() == scores.skeleton_max_erl_nm.tolist() == ([10, 5] if flipped else [5, 10])
+    assert (scores.nerl, scores.erl_nm) == (1, (10**2 + 10**2) / 30)
     inside = score_skeletons(*line([5, 5, 7, 7], [1, 1, 1, 1], [(0, 1), crossing, (2, 3)]))
     assert (inside.n_splits, inside.nerl, inside.nerl_by_tolerance["inf"]) == (0, 0, 1)
 
@@ -218,6 +229,11 @@ def test_refuses():
         score_skeletons(skeletons, segments, merge_tolerance=-1)
     with pytest.raises(ValueError, match="merge_tolerance must be >= 0, got nan"):
         score_skeletons(skeletons, segments, merge_tolerance=math.nan)
-    for no_length in (line([1, 2], [1, 1], []), line([0, 0], [1, 1], [(0, 1)]), line([], [], [])):
+    for no_length in (
+        line([1, 2], [1, 1], []),
+        line([0, 0], [1, 1], [(0, 1)]),
+        line([1, 2], [1, 1], [(0, 1)]),
+        line([], [], []),
+    ):
         with pytest.raises(UserError, match=r"no run length to score: the \d skeletons have 0 edges"):
             score_skeletons(*no_length)

@@ -16,7 +16,14 @@ from pipeline_lib.report.threshold_charts import Curve
 
 THRESHOLDS = (0.5, 0.7, 0.9)
 SKELETONS = [
-    {"nerl": 0.2 * i, "voi_split": 0.1 * i, "voi_merge": 1.0 - 0.3 * i, "n_splits": 3 * i, "n_non0_mergers": 5 - i}
+    {
+        "nerl": 0.2 * i,
+        "merge_tolerance": 0,
+        "voi_split": 0.1 * i,
+        "voi_merge": 1.0 - 0.3 * i,
+        "n_splits": 3 * i,
+        "n_non0_mergers": 5 - i,
+    }
     for i in range(3)
 ]
 VOXELS = [{"voi_split": 1.0 + i, "voi_merge": 2.0} for i in range(3)]
@@ -138,6 +145,23 @@ def test_what_other_measures_would_have_chosen(own_run: dict[str, Any]) -> None:
         "NERL||no merger||0.9||0.500",
         "VOI in voxels||all||0.5||1.250",
     ]
+
+
+@pytest.mark.usefixtures("axes")
+def test_nerl_is_told_with_its_merge_tolerance(own_run: dict[str, Any]) -> None:
+    path = Path(own_run["sweep"]) / "val-0002" / "curve.json"
+    assert "NERL at merge tolerance 0<" in shown(own_run)
+    path.write_text(re.sub('"merge_tolerance": 0(\\.0)?', '"merge_tolerance": "inf"', path.read_text()))
+    assert "NERL at merge tolerance \u221e<" in shown(own_run)
+
+
+@pytest.mark.usefixtures("axes")
+@pytest.mark.parametrize("by", ["nerl", "voi_voxels"])
+def test_the_chosen_measure_is_marked(own_run: dict[str, Any], by: str) -> None:
+    path = Path(own_run["sweep"]) / "choice.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"by": by}))
+    (row,) = [row for row in re.findall(r"<tr>(<td.*?)</tr>", shown(own_run)) if "chosen" in row]
+    assert (("VOI in voxels" in row), ("all" in row)) == (by == "voi_voxels", True)
 
 
 @pytest.mark.usefixtures("axes")

@@ -47,6 +47,24 @@ def test_an_error_is_shown_in_three_cuts_through_its_place(result: VolumeResult)
         np.testing.assert_array_equal(shown[name][..., :3], np.round(np.clip(pixels, 0, 1) * 255), err_msg=name)
 
 
+def test_a_gap_without_any_segment_shows_the_true_label_that_is_missing(result: VolumeResult) -> None:
+    """At a voxel of the beam 22, which no segment of the error covers."""
+    z, y, x = np.argwhere(result.volume.labels()[:] == 22)[100].tolist()
+    place = {"z_nm": "1", "y_nm": "1", "x_nm": "1", "z_vox": str(z), "y_vox": str(y), "x_vox": str(x)}
+    error = {"kind": "gap", "loss_nm": "12.0", "segments": "", "skeletons": "22", **place}
+    markup = errors_section([replace(result, errors=(error,))])
+    assert "<b>1. Gap, 12 nm</b>: no segment on skeleton 22" in markup
+    shown = pictures_of(markup)
+    for axis, name in enumerate(("xy", "xz", "yz")):
+        grey = stretched(result.volume.image()[:].take((z, y, x)[axis], axis))
+        truth = result.volume.labels()[:].take((z, y, x)[axis], axis)
+        beam = overlay(grey, np.where(truth == 22, 22, 0), distinct_palette(np.array([22]), hue=0.1))
+        plain = np.repeat(grey[..., None], 3, axis=-1)
+        for title, expected in (("segments", plain), ("true labels", beam)):
+            pixels = shown[f"{title}, {name} cut, gap 1 of test"][..., :3]
+            np.testing.assert_array_equal(pixels, np.round(np.clip(expected, 0, 1) * 255), err_msg=f"{title}, {name}")
+
+
 def test_each_picture_has_its_ring_and_each_row_one_scale_bar(result: VolumeResult) -> None:
     markup = errors_section([result])
     centre = [int(result.errors[0][f"{axis}_vox"]) for axis in "zyx"]
@@ -79,7 +97,7 @@ def test_an_error_without_cost_has_no_picture_and_none_is_said_so(result: Volume
     markup = errors_section([replace(result, errors=(result.errors[0] | {"loss_nm": "0.0"},))])
     assert "split" in markup
     assert "<img" not in markup
-    assert "No split and no merger." in errors_section([replace(result, errors=())])
+    assert "No split, no gap and no merger." in errors_section([replace(result, errors=())])
     assert "No volume is scored against skeletons." in errors_section([replace(result, metrics=None)])
 
 

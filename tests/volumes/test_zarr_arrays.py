@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,27 @@ def test_points_equal_numpy_indexing(tmp_path, rng):
     points = rng.integers(0, 100, (500, 3))
     np.testing.assert_array_equal(read_points(array, points), values[tuple(points.T)])
     assert read_points(array, np.zeros((0, 3), int)).shape == (0,)
+
+
+def test_points_are_read_without_the_volume_in_memory(tmp_path):
+    """In a process of its own: points in every chunk, of which a few are held at once, not the 134 MB of the volume."""
+    array = create_array(tmp_path / "0", (256, 256, 512), "uint32", attributes={})
+    array[:] = 7
+    code = f"""
+from pathlib import Path
+import numpy as np
+from pipeline_lib.volumes import open_array, read_points
+def peak():
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+array = open_array(Path({str(tmp_path / "0")!r}))
+points = np.random.default_rng(0).integers(0, array.shape, (10_000, 3))
+read_points(array, points[:0])
+before = peak()
+assert (read_points(array, points) == 7).all()
+print(peak() - before)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 0.6 * array.nbytes
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -53,7 +53,7 @@ def test_what_is_run_otherwise_is_not_run_again(finished):
         training = {**SMALL["training"], "workers": 0, "log_every_steps": 7, "save_every_s": 5.0}
         finished.configure(training=training, inference={"block_vox": [128, 128, 128]})
         assert finished.planned() == {}
-        in_jobs = {stage: 1 for stage in ("import", "predict", "label", "segment", "sweep", "evaluate")}
+        in_jobs = dict.fromkeys(("import", "predict", "label", "segment", "sweep", "evaluate"), 1)
         finished.configure(blocks_per_job=in_jobs, segmentation={"block_vox": [128, 128, 128]})
         assert finished.planned() == {}
     finally:
