@@ -27,6 +27,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from pipeline_lib.affinity import encode_affinities
@@ -57,8 +58,9 @@ class Tissue:
         self.n_labels = int(made.labels.max())
         rng = np.random.default_rng(seed)
         inside = encode_affinities(made.labels, OFFSETS).affinities
-        # Wide borders, noise, and some edges inside neurites that are lost, as of a network trained on eroded labels.
-        logits = np.where(inside, 9.0, -9.0) + rng.normal(scale=5.0, size=inside.shape)
+        # Smooth noise, which loses edges inside neurites and finds some between them, and a little for each edge by itself.
+        noise = np.stack([gaussian_filter(rng.normal(size=TILE_VOX), 1.5, mode="wrap") for _ in range(3)])
+        logits = np.where(inside, 9.0, -9.0) + 4.0 * noise / noise.std() + rng.normal(scale=0.3, size=noise.shape)
         self.affinities = np.rint(255 / (1 + np.exp(-0.2 * logits))).astype(np.uint8)
         for axis in range(3):
             np.moveaxis(self.affinities[axis], axis, 0)[-1] = 0
