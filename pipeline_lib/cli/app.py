@@ -79,7 +79,7 @@ def import_(
         if source.kind == "synthetic":
             from pipeline_lib.synthetic import generate_volume
 
-            generate_volume(told.name, source, output.parent)
+            generate_volume(told.name, source, output.parent, budget=Budget(memory_mb, threads))
         else:
             from pipeline_lib.importing import import_volume
 

@@ -6,7 +6,7 @@ import subprocess
 import h5py
 import numpy as np
 import pytest
-from small_project import SMALL, Workflow
+from small_project import SMALL, Workflow, synthetic
 
 from pipeline_lib.artefacts import Lock
 
@@ -79,6 +79,13 @@ def test_bad_labels_stop_the_import_with_both_facts(tmp_path, labels, words):
     assert "error: import: " in out
     assert words in out
     assert not list(workflow.results().glob("volumes/train-*/volume.json"))
+
+
+def test_a_stage_keeps_to_the_memory_that_the_profile_gives(tmp_path):
+    workflow = Workflow(tmp_path, volumes={**SMALL["volumes"], "test": synthetic("test", 3, (200, 300, 300))})
+    out = message(workflow, "--set-resources", "import_volume:mem_mb=600")
+    assert "error: import: a synthetic volume of 200 x 300 x 300 voxels takes 800 MB, but the memory budget is 600 MB" in out
+    assert len(list(workflow.results().glob("volumes/*/volume.json"))) < 3
 
 
 def test_the_command_line_shows_one_line(tmp_path):
