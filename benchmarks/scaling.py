@@ -2,8 +2,9 @@
 
 The volumes are tiles of synthetic tissue, each a world of its own, whose size no block is a multiple of; so blocks cut through
 neurites everywhere. Each stage is the command that the workflow runs, in a process of its own with its workers. Memory is the
-largest sum over these processes (proportional set size), looked at ten times a second. A small volume, which does not count,
-comes first. Prints a table, JSON on demand.
+sum of the most that each of these processes has held (VmHWM), of those that live at once. A small volume, which does not count,
+comes first. Blocks of prediction are smaller than by default, so that the smallest volume fills them, too. Prints a table, JSON
+on demand.
 
 python benchmarks/scaling.py --shape 512 512 512 --shape 1024 1024 1024 --shape 1536 1024 1024
 """
@@ -47,6 +48,7 @@ TILE_VOX: Triple = (150, 170, 190)
 WRITE_VOX: Triple = (256, 256, 256)
 OFFSETS: tuple[Triple, ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 PATCH_VOX: Triple = (64, 64, 64)
+PREDICT_BLOCK_VOX: Triple = (128, 512, 512)
 _POLL_S = 0.1
 
 
@@ -173,7 +175,7 @@ def predict_nothing(folder: Path, budget: Budget) -> None:
     checkpoint = folder / "nothing.ckpt"
     checkpoint.write_bytes(b"nothing")
     torch.set_num_threads(budget.threads)
-    settings = PredictStage(inference=InferenceSettings(), patch_vox=PATCH_VOX)
+    settings = PredictStage(inference=InferenceSettings(block_vox=PREDICT_BLOCK_VOX), patch_vox=PATCH_VOX)
     task = Prediction(settings, checkpoint, network, Volume.open(folder / "volume"), folder / "predicted")
     task.forward = network.module
     task.check_memory(budget)
@@ -183,6 +185,7 @@ def predict_nothing(folder: Path, budget: Budget) -> None:
 def measured(command: list[str], budget: Budget) -> dict[str, float]:
     """Seconds and MB of one command with all its processes."""
     peak_mb, done = 0.0, threading.Event()
+    held_mb: dict[int, float] = {}
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.PIPE, text=True)
@@ -190,7 +193,10 @@ def measured(command: list[str], budget: Budget) -> dict[str, float]:
     def watch() -> None:
         nonlocal peak_mb
         while not done.wait(_POLL_S):
-            peak_mb = max(peak_mb, sum(map(proportional_mb, tree(process.pid))))
+            living = tree(process.pid)
+            for pid in living:
+                held_mb[pid] = max(held_mb.get(pid, 0.0), most_held_mb(pid))
+            peak_mb = max(peak_mb, sum(held_mb[pid] for pid in living))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -212,12 +218,12 @@ def tree(root: int) -> list[int]:
     return [root, *(pid for child in children for pid in tree(child))]
 
 
-def proportional_mb(pid: int) -> float:
+def most_held_mb(pid: int) -> float:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6
 
 
 def measure(tissue: Tissue, shape: Triple, budget: Budget, folder: Path, *, only: str | None) -> dict[str, Any]:
