@@ -18,7 +18,6 @@ from pipeline_lib.synthetic.volume import generate
 from pipeline_lib.volumes import Volume, create_array, write_box
 from pipeline_lib.volumes.ome import write_ome_metadata
 
-
 _VOXEL_BYTES = 25  # while a volume is generated
 
 
