@@ -163,6 +163,7 @@ def before_agglomeration(folder: Path, shape: Triple, budget: Budget) -> dict[st
 
 def predict_nothing(folder: Path, budget: Budget) -> None:
     """Prediction with all that surrounds the network: the patch itself becomes the affinities."""
+    from pipeline_lib.artefacts.records import checksum
     from pipeline_lib.inference.checkpoint import TrainedNetwork
     from pipeline_lib.inference.predict import Prediction
     from pipeline_lib.settings.networks import ResidualSymmetricUNet
@@ -171,9 +172,9 @@ def predict_nothing(folder: Path, budget: Budget) -> None:
         def forward(self, patch: Tensor) -> Tensor:
             return patch.expand(1, len(OFFSETS), *patch.shape[2:])
 
-    network = TrainedNetwork(Nothing(), ResidualSymmetricUNet(), OFFSETS, "float32")
     checkpoint = folder / "nothing.ckpt"
     checkpoint.write_bytes(b"nothing")
+    network = TrainedNetwork(Nothing(), ResidualSymmetricUNet(), OFFSETS, "float32", checksum(checkpoint))
     torch.set_num_threads(budget.threads)
     settings = PredictStage(inference=InferenceSettings(block_vox=PREDICT_BLOCK_VOX), patch_vox=PATCH_VOX)
     task = Prediction(settings, checkpoint, network, Volume.open(folder / "volume"), folder / "predicted")

@@ -32,6 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
             aside.unlink()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed writers, this module's and zarr's, left in `folder` and below; the caller owns it."""
+    with suppress(OSError):
+        for path in folder.rglob("*.partial"):
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as aside:
         aside.write_text(text, encoding="utf-8")

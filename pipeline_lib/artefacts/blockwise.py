@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline_lib.artefacts.atomic import read_json, write_json
+from pipeline_lib.artefacts.atomic import read_json, remove_leftovers, write_json
 from pipeline_lib.artefacts.budget import Budget
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.artefacts.records import BlockRecord, Records, as_json, content_of
@@ -30,6 +30,7 @@ from pipeline_lib.errors import UserError
 SCHEMA = 1
 # A stage of a killed workflow saves its state and ends; its successor waits for that.
 ORPHAN_PATIENCE_S = 60.0
+_PLAN = ("schema", "inputs", "layout", "n_blocks")  # the keys of plan.json, which complete.json has too
 
 
 class BlockTask(Protocol):
@@ -125,11 +126,30 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def content_of_complete(folder: Path) -> str:
-    """The digest of the blocks of a complete artefact; UserError where there is none."""
+    """The digest of the blocks of a complete artefact; UserError where there is none, or where a block has changed since."""
     complete = _read(folder / "complete.json")
     if complete is None or "content" not in complete:
         raise UserError(f"{folder} holds no complete result; run the stage that makes it")
+    check_complete(folder, last_file=folder / "complete.json")
     return str(complete["content"])
+
+
+def check_complete(folder: Path, *, last_file: Path) -> None:
+    """UserError if a file of a complete artefact is no longer as its block was written; it counts as unfinished from then on.
+
+    Files of the same size and time are taken to be the same; others are read.
+    """
+    complete = _read(folder / "complete.json") or {}
+    records = Records(folder, _digest({key: complete.get(key) for key in _PLAN}))
+    damaged = {b for b, record in records.read().items() if not record.is_intact(folder, trust_time=True)}
+    if damaged:
+        _forget_jobs(records, damaged)
+        for path in (last_file, folder / "complete.json"):
+            path.unlink(missing_ok=True)
+        raise UserError(
+            f"{folder}: {len(damaged)} of {complete['n_blocks']} blocks have changed since they were computed, the first is "
+            f"{min(damaged)}; run the workflow again, which computes them"
+        )
 
 
 def job_records(folder: Path, n_jobs: int) -> list[str]:
@@ -155,8 +175,7 @@ class _Running:
         self.step = step
         self.max_blocks = max_blocks
         self.plan = _plan_of(task)
-        digest = hashlib.sha256(json.dumps(self.plan, sort_keys=True).encode()).hexdigest()[:16]
-        self.records = Records(task.folder, digest)
+        self.records = Records(task.folder, _digest(self.plan))
 
     def run(self) -> None:
         step = self.step
@@ -167,6 +186,7 @@ class _Running:
                 self._share(blocks, job)
             return
         with Lock(self.task.folder, what=self.task.name, patience_s=ORPHAN_PATIENCE_S):
+            remove_leftovers(self.task.folder)
             if self._is_complete() and step.kind != "plan":
                 self._say("is complete; nothing to do")
             elif step.kind == "plan":
@@ -249,7 +269,7 @@ class _Running:
         missing = [b for b in range(self.task.n_blocks) if b not in found]
         damaged = [b for b, record in found.items() if not record.is_intact(self.task.folder, trust_time=True)]
         if missing or damaged:
-            self._forget_jobs_of({*missing, *damaged})
+            _forget_jobs(self.records, {*missing, *damaged})
             lists = [(missing, "missing"), (damaged, "damaged")]
             told = [f"{len(b)} of {self.task.n_blocks} blocks are {how}, the first is {min(b)}" for b, how in lists if b]
             raise UserError(f"{self.task.name}: {' and '.join(told)}; run the workflow again, which computes them")
@@ -262,21 +282,26 @@ class _Running:
         complete = {**self.plan, "content": content_of(found.values()), "n_jobs": self.step.n_jobs, **cost, **facts}
         write_json(self.task.folder / "complete.json", complete)
 
-    def _forget_jobs_of(self, blocks: set[int]) -> None:
-        """Remove what says that jobs with these blocks are done, so that the workflow runs them again."""
-        for path in self.records.shards.glob("*-of-*.json"):
-            told = _read(path) or {}
-            if told.get("digest") != self.records.digest or blocks & {record["block"] for record in told["blocks"]}:
-                path.unlink(missing_ok=True)
-
     def _say(self, what: str) -> None:
         print(f"{self.task.name}: {what}", file=sys.stderr, flush=True)
 
 
+def _forget_jobs(records: Records, blocks: set[int]) -> None:
+    """Remove what says that jobs with these blocks are done, so that the workflow runs them again."""
+    for path in records.shards.glob("*-of-*.json"):
+        told = _read(path) or {}
+        if told.get("digest") != records.digest or blocks & {record["block"] for record in told["blocks"]}:
+            path.unlink(missing_ok=True)
+
+
 def _plan_of(task: BlockTask) -> dict[str, Any]:
-    plan = {"schema": SCHEMA, "inputs": dict(task.inputs), "layout": dict(task.layout), "n_blocks": task.n_blocks}
+    plan = dict(zip(_PLAN, (SCHEMA, dict(task.inputs), dict(task.layout), task.n_blocks), strict=True))
     content: dict[str, Any] = json.loads(json.dumps(plan))  # as it is read back: tuples become lists
     return content
+
+
+def _digest(plan: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -122,6 +122,10 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def checksum_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def _facts(path: Path) -> tuple[int, int, str] | None:
     try:
         found = path.stat()

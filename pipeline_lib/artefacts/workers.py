@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -20,10 +19,10 @@ from tqdm import tqdm
 
 from pipeline_lib.artefacts.budget import Crew
 from pipeline_lib.artefacts.measure import forget_peak_memory, peak_memory_mb
+from pipeline_lib.artefacts.processes import children_ignore_stop_signals, die_with_parent
 from pipeline_lib.errors import UserError
 
 Work = Callable[[int], Sequence[Path]]  # computes one block and returns the files that hold it, in place of a file "none"
-_PR_SET_PDEATHSIG = 1
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -49,12 +48,6 @@ def set_threads(threads: int) -> None:
         os.environ[variable] = str(threads)
 
 
-def die_with_parent(number: signal.Signals) -> None:
-    """Let the system send this signal when the process that started this one ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-
-
 def compute_blocks(work: Work, blocks: Sequence[int], crew: Crew, *, name: str) -> Iterator[BlockDone]:
     """The blocks as they become ready, in any order, with their progress on standard error under `name`.
 
@@ -73,7 +66,7 @@ def _in_workers(work: Work, blocks: Sequence[int], crew: Crew) -> Generator[Bloc
         waiting = iter(blocks)
         held = dict(zip(team, waiting, strict=False))
         for pipe, block in held.items():
-            pipe.send(block)
+            _send(pipe, block)
         while held:
             for pipe in _ready(held):
                 block = held.pop(pipe)
@@ -81,7 +74,13 @@ def _in_workers(work: Work, blocks: Sequence[int], crew: Crew) -> Generator[Bloc
                 following = next(waiting, None)
                 if following is not None:
                     held[pipe] = following
-                    pipe.send(following)
+                    _send(pipe, following)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    """To a worker that may have died: that shows when its answer is read."""
+    with suppress(OSError):
+        pipe.send(message)
 
 
 def _ready(held: Iterable[Connection]) -> list[Connection]:
@@ -111,13 +110,15 @@ def _started(work: Work, n: int, threads: int) -> Iterator[dict[Connection, Base
     context = multiprocessing.get_context("spawn")
     team: dict[Connection, BaseProcess] = {}
     try:
-        with _threads(threads):
+        with _threads(threads), children_ignore_stop_signals():
             for _ in range(n):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(work, theirs, os.getpid()), daemon=True)
+                process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
                 process.start()
                 theirs.close()
                 team[ours] = process
+        for pipe in team:
+            _send(pipe, work)
         yield team
     finally:
         for member in team.values():
@@ -142,13 +143,11 @@ def _threads(threads: int) -> Iterator[None]:
                 os.environ[variable] = value
 
 
-def _serve(work: Work, pipe: Connection, parent: int) -> None:
-    die_with_parent(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the stage's own process answers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if os.getppid() != parent:  # it died before it was watched
-        return
+def _serve(pipe: Connection, parent: int) -> None:
+    """Receives what to do, then one block after the other. The stage's own process answers signals, and kills this one."""
+    die_with_parent(signal.SIGKILL, parent)
     with suppress(EOFError, OSError):
+        work = pipe.recv()
         while True:
             block = pipe.recv()
             try:

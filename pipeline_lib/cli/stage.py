@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from pipeline_lib.artefacts import Lock, Step, measured, record_path
+from pipeline_lib.artefacts.atomic import remove_leftovers
 from pipeline_lib.artefacts.blockwise import ORPHAN_PATIENCE_S
-from pipeline_lib.artefacts.workers import die_with_parent
+from pipeline_lib.artefacts.processes import die_with_parent
 from pipeline_lib.errors import UserError
+
+_ENDING_S = 5.0  # for which further signals are ignored
 
 
 @contextmanager
@@ -21,29 +29,61 @@ def stage(name: str, folder: Path, log: Path | None, *, step: Step | None = None
 
     step: of a stage that works block by block; it owns no more of the folder than the blocks that it works on, by itself.
     """
-    _end_with_parent()
-    owned = Lock(folder, what=f"{name} of another run", patience_s=ORPHAN_PATIENCE_S) if step is None else nullcontext()
-    record = record_path(folder, step or Step("all"))
-    with _logged_to(log):
+    with _ended_by_signals(), _logged_to(log):
         try:
-            with owned, measured(name, record):
+            _end_with_workflow()
+            with (
+                _owned(name, folder) if step is None else nullcontext(),
+                measured(name, record_path(folder, step or Step("all"))),
+            ):
                 yield
-        except KeyboardInterrupt:
-            print(f"{name}: interrupted; run again to go on", file=sys.stderr)
-            raise SystemExit(128 + signal.SIGINT) from None
+        except _Ended as ended:
+            print(f"{name}: ended by {ended.signal.name}; run again to go on", file=sys.stderr)
+            raise SystemExit(128 + ended.signal) from None
         except UserError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             raise SystemExit(2) from None
 
 
-def _end_with_parent() -> None:
-    """SIGTERM is an ordinary exit, so that temporary files are removed; on Linux it comes too when the workflow dies."""
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    die_with_parent(signal.SIGTERM)
+@contextmanager
+def _owned(name: str, folder: Path) -> Iterator[None]:
+    with Lock(folder, what=f"{name} of another run", patience_s=ORPHAN_PATIENCE_S):
+        remove_leftovers(folder)
+        yield
 
 
-def _exit_on_signal(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
+class _Ended(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM leave this block as exceptions, so that workers and temporary files are removed on the way.
+
+    What comes within seconds after the first does not disturb that: a terminal and the workflow may both tell.
+    """
+    last = -math.inf
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > _ENDING_S:
+            raise _Ended(number)
+
+    handlers = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _end_with_workflow() -> None:
+    """The workflow tells each stage its process; when that dies, however it does, SIGTERM comes (Linux)."""
+    die_with_parent(signal.SIGTERM, int(os.environ.get("PIPELINE_WORKFLOW") or os.getppid()))
 
 
 @contextmanager
@@ -58,19 +98,20 @@ def _logged_to(log: Path | None) -> Iterator[None]:
         print(f"error: cannot write the log {log}: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
     before = sys.stdout, sys.stderr
-    with file:
+    try:
         sys.stdout, sys.stderr = _Tee(before[0], file), _Tee(before[1], file)  # type: ignore[assignment]
         try:
             yield
         except Exception:
-            import traceback
-
             traceback.print_exc()
             raise SystemExit(1) from None
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             sys.stdout, sys.stderr = before
+    finally:
+        with suppress(OSError):  # a full disk
+            file.close()
 
 
 class _Tee:
@@ -85,8 +126,9 @@ class _Tee:
         self._terminal.write(text)
         self._line += text
         *lines, self._line = self._line.split("\n")
-        for line in lines:
-            self._log.write(line.rstrip("\r").rsplit("\r", 1)[-1] + "\n")
+        with suppress(OSError):  # a full disk ends the work where a result cannot be written, not where its log cannot
+            for line in lines:
+                self._log.write(line.rstrip("\r").rsplit("\r", 1)[-1] + "\n")
         self._line = self._line.rsplit("\r", 1)[-1] if not self._line.endswith("\r") else self._line
         return len(text)
 

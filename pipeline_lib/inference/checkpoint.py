@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from pipeline_lib.artefacts.records import checksum_of
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.inference.blending import Forward
@@ -23,12 +25,16 @@ _KEYS = ("network", "targets", "in_channels", "state_dict", "precision", "step")
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """module: (1, 1, z, y, x) -> logits (1, C, z, y, x), in evaluation mode. One channel per entry of offsets_vox."""
+    """module: (1, 1, z, y, x) -> logits (1, C, z, y, x), in evaluation mode. One channel per entry of offsets_vox.
+
+    checksum: of the file that it was read from, as `artefacts.records.checksum` gives it.
+    """
 
     module: nn.Module
     settings: NetworkSettings
     offsets_vox: tuple[Triple, ...]
     precision: str
+    checksum: str
 
     def forward(self, *, logit_scale: float, device: str = "cpu") -> Forward:
         """Affinity = sigmoid(logit_scale * logit), in float32 whatever the precision of the network."""
@@ -46,7 +52,7 @@ class TrainedNetwork:
 
 def load_trained_network(path: Path) -> TrainedNetwork:
     """Read a checkpoint as training writes it; nothing in it is executed. Whatever does not fit is a UserError."""
-    content = _read(path)
+    content, checksum = _read(path)
     try:
         settings = TypeAdapter(NetworkSettings).validate_python(content["network"])
         targets = TargetSettings.model_validate(content["targets"])
@@ -62,20 +68,22 @@ def load_trained_network(path: Path) -> TrainedNetwork:
         module.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: its weights do not fit the network {settings.name}: {_one_line(error)}") from error
-    return TrainedNetwork(module.eval(), settings, targets.offsets_vox, content["precision"])
+    return TrainedNetwork(module.eval(), settings, targets.offsets_vox, content["precision"], checksum)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """The content, and the checksum of the very bytes that it was read from."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}; train first")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torn archives and foreign pickles raise many kinds
         raise UserError(f"{path} is not a checkpoint of this pipeline: {_one_line(error)}") from error
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else list(_KEYS)
     if missing:
         raise UserError(f"{path} is not a checkpoint of this pipeline: it lacks {', '.join(missing)}")
-    return content
+    return content, checksum_of(data)
 
 
 def _one_line(error: Exception) -> str:

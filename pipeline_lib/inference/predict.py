@@ -93,10 +93,14 @@ class Prediction:
 
     @property
     def inputs(self) -> Mapping[str, str]:
+        if checksum(self._checkpoint) != self._network.checksum:
+            raise UserError(
+                f"{self.name}: the checkpoint {self._checkpoint} was replaced while it was used; run the workflow again"
+            )
         return {
             "the code": str(ALGORITHM_VERSIONS["predict"]),
             "the settings": digest(science(self._settings)),
-            f"the checkpoint {self._checkpoint}": checksum(self._checkpoint),
+            f"the checkpoint {self._checkpoint}": self._network.checksum,
             f"volume {self._volume.name}": self._volume.state(),
         }
 

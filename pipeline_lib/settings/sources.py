@@ -38,6 +38,24 @@ def source_files(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[str
     return [str(file) for path in source_paths(volume) for file in _changing(path)]
 
 
+def source_state(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> str:
+    """A digest of sizes and times of what a volume is read from, to tell that it was edited or replaced, also by older files.
+
+    Of a zarr folder those of its metadata and of the folders in it, which change with any file that is written anew; what is
+    overwritten in its place is found where the files are read (`volumes.content.fingerprint`).
+    """
+    return identity.digest([_state(file) for path in source_paths(volume) for file in [*_changing(path), *_folders(path)]])
+
+
+def _state(path: Path) -> list[str | int]:
+    found = path.stat()
+    return [str(path), found.st_size, found.st_mtime_ns]
+
+
+def _folders(path: Path) -> list[Path]:
+    return [Path(folder) for folder, _, _ in os.walk(path)]
+
+
 def source_paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
     """The files and folders that a volume is read from."""
     if isinstance(volume, SyntheticVolume):

@@ -13,7 +13,7 @@ import torch
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings.stages import TrainStage, science
-from pipeline_lib.training.checkpoint import is_finite, publish, random_state, restore_random_state, save_checkpoint
+from pipeline_lib.training.checkpoint import is_finite, random_state, restore_random_state, save_checkpoint
 from pipeline_lib.training.interruption import StopRequest
 from pipeline_lib.training.log import Progress, TrainingLog
 from pipeline_lib.training.module import AffinityTraining
@@ -22,7 +22,7 @@ from pipeline_lib.training.validation import Validation
 
 @dataclass(eq=False, kw_only=True)
 class BetweenSteps(lightning.Callback):
-    """Saves to `folder/resume.ckpt` while training, and at its end publishes that as `folder/checkpoint.ckpt`.
+    """Saves to `folder/resume.ckpt` while training and at its end.
 
     Stops early when a stop was requested; `stopped_at` is then the step that was saved.
     """
@@ -57,7 +57,6 @@ class BetweenSteps(lightning.Callback):
             self.training_log.add_row(step, learning_rate=module.learning_rate_at(step - 1), validation_loss=validation_loss)
         if is_end:
             self._save(module, "resume.ckpt", validation_loss)
-            publish(self.folder)
         elif self.stop.received or time.monotonic() - self._last_save_s > self.settings.training.save_every_s:
             self._save(module, "resume.ckpt", None)
             self._last_save_s = time.monotonic()

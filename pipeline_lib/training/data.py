@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
-import sys
 import threading
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +16,9 @@ import zarr
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pipeline_lib.artefacts.processes import children_ignore_stop_signals, die_with_parent
 from pipeline_lib.errors import UserError
-from pipeline_lib.training.interruption import children_ignore_stop_signals
 from pipeline_lib.training.sampling import Patch, PatchSampler
-
-PR_SET_PDEATHSIG = 1
 
 
 class Batch(NamedTuple):
@@ -55,7 +52,7 @@ class BatchStream:
             collate_fn=collate,
             pin_memory=pin_memory,
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=_start_worker if workers else None,
+            worker_init_fn=partial(_start_worker, os.getpid()) if workers else None,
             generator=torch.Generator().manual_seed(0),  # else torch's global state would be drawn from
         )
 
@@ -93,10 +90,9 @@ def _own_message(text: str) -> str:
     return last.partition(f"{UserError.__name__}: ")[2] or last
 
 
-def _start_worker(worker: int) -> None:
+def _start_worker(trainer: int, worker: int) -> None:
     """Death with the trainer, however that ends, and one thread for zarr (torch sees to its own)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL, trainer)
     threading.Thread(target=_obey_the_trainer_alone, daemon=True).start()
     zarr.config.set({"threading.max_workers": 1, "async.concurrency": 1})
 

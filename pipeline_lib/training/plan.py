@@ -22,11 +22,8 @@ PACKAGES = ("em-pipeline", "torch", "pytorch-lightning", "numpy", "zarr", "conne
 
 
 def settings_digest(settings: TrainStage, train_volumes: Sequence[Volume], val_volumes: Sequence[Volume]) -> str:
-    """Stands for all that decides the weights; execution settings have no part in it."""
-    volumes = [
-        [[v.folder.name, v.name, list(v.shape_vox), list(v.voxel_size_nm), v.content] for v in part]
-        for part in (train_volumes, val_volumes)
-    ]
+    """Stands for all that decides the weights; execution settings have no part in it. Checks that no volume has changed."""
+    volumes = [[[v.folder.name, v.name, v.state()] for v in part] for part in (train_volumes, val_volumes)]
     return digest("train", ALGORITHM_VERSIONS["train"], volumes, science(settings))
 
 

@@ -98,6 +98,8 @@ def train_segment(
                 f"training was interrupted by {stop.received} at step {between.stopped_at} of {end_step} and is saved; "
                 "run the same command again to continue"
             )
+        settings_digest(settings, train_volumes, val_volumes)  # raises if a volume was changed meanwhile
+        publish(folder)
 
 
 def _sampler(settings: TrainStage, volumes: Sequence[Volume], *, stream: int) -> PatchSampler:

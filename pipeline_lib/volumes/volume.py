@@ -9,6 +9,7 @@ from pathlib import Path
 import zarr
 
 from pipeline_lib.artefacts import read_json, write_json
+from pipeline_lib.artefacts.blockwise import check_complete
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.identity import digest
@@ -52,11 +53,14 @@ class Volume:
         return made
 
     def state(self) -> str:
-        """A digest of all that later stages read; UserError for an image used where it lies that has changed since import."""
+        """A digest of all that later stages read; UserError if that has changed since import, which then counts for nothing."""
+        file = self.folder / "volume.json"
+        check_complete(self.folder, last_file=file)
         if self.in_place and fingerprint(Path(self.image_path)) != self.in_place and self._digest({}) != self.content:
+            file.unlink(missing_ok=True)
             raise UserError(
-                f"volume {self.name}: the image {self.image_path} has changed since it was imported; run the workflow again "
-                "with --forcerun import_volume"
+                f"volume {self.name}: the image {self.image_path} has changed since it was imported; run the workflow again, "
+                "which imports it anew"
             )
         return digest(self.content, list(self.shape_vox), list(self.voxel_size_nm))
 

@@ -1,56 +1,43 @@
-"""A run that was killed ends, when it is run again, with the result of an undisturbed one."""
+"""A run that was killed, at whatever moment, ends with the result of an undisturbed one when it is run again."""
 
-import json
+import os
+import shutil
 
-import numpy as np
 import pytest
-from small_project import SMALL, Workflow, synthetic
+from blocks_project import blocks_project
+from killing import STAGES, killed, kills, watched
+from processes import none_left_in
+from same_results import assert_same_result
 
-from pipeline_lib.volumes import open_array
-
-
-def segmentations(workflow):
-    found = {p.parts[-3]: open_array(p)[:] for p in workflow.results().glob("segmentations/*/*/segmentation.zarr/0")}
-    assert {name.split("-")[0] for name in found} == {"val", "test"}
-    return found
+SEED = 20261125
+KILLS = int(os.environ.get("TEST_KILLS", "10"))  # `make test-kills` asks for more
 
 
-def assert_same_result(one, other):
-    first, second = segmentations(one), segmentations(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        assert np.array_equal(first[name], second[name]), name
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workflow = blocks_project(tmp_path_factory.mktemp("undisturbed") / "a user's folder")
+    workflow.durations_s = watched(workflow)
+    return workflow
 
 
 @pytest.mark.slow
-def test_killed_in_training(tmp_path):
-    settings = {"training": {**SMALL["training"], "steps": 60, "validate_every_steps": 30, "save_every_s": 0.2}}
-    undisturbed = Workflow(tmp_path / "undisturbed", **settings)
-    undisturbed.run()
-    killed = Workflow(tmp_path / "killed", **settings)
-    assert killed.killed_when(lambda: any(killed.results().glob("models/*/segments/60/resume.ckpt")))
-    assert not list(killed.results().glob("models/*/segments/60/checkpoint.ckpt"))
-    killed.run()
-    (log,) = killed.results().glob("logs/train/*.log")
-    assert "continu" in log.read_text().lower()
-    assert_same_result(undisturbed, killed)
-
-
-@pytest.mark.slow
-def test_killed_in_prediction(tmp_path):
-    wide = {**SMALL["volumes"], "test": synthetic("test", 3, (32, 64, 640))}
-    settings = {"volumes": wide, "inference": {"block_vox": [128, 128, 128]}}
-    undisturbed = Workflow(tmp_path / "undisturbed", **settings)
-    undisturbed.run()
-    killed = Workflow(tmp_path / "killed", **settings)
-
-    def done():
-        """The recorded blocks, each as often as it was computed."""
-        journals = [p.read_text().splitlines() for p in killed.results().glob("predictions/*/test-*/shards/*.journal")]
-        return [json.loads(line)["block"] for lines in journals for line in lines if line]
-
-    assert killed.killed_when(lambda: len(done()) >= 2)
-    assert 2 <= len(done()) < 5
-    killed.run()
-    assert sorted(done()) == [0, 1, 2, 3, 4], "finished blocks were computed again"
-    assert_same_result(undisturbed, killed)
+@pytest.mark.timeout(600 + 60 * KILLS)
+def test_any_kill_at_any_moment(undisturbed, tmp_path):
+    assert set(undisturbed.durations_s) == set(STAGES)
+    workflow = blocks_project(tmp_path / "killed folder")
+    done = []
+    for planned in kills(KILLS, undisturbed.durations_s, SEED):
+        for number, kill in enumerate(planned):
+            hit = killed(workflow, kill)
+            print(f"{number}: {kill}: {'done' if hit else 'had ended before'}", flush=True)
+            done += [kill] * hit
+        out, _ = workflow.run()
+        assert "Traceback" not in out
+        assert none_left_in(workflow.folder, 1) == []
+        assert_same_result(undisturbed, workflow)
+        assert workflow.planned() == {}
+        assert not list(workflow.results().rglob("*.partial"))
+        shutil.rmtree(workflow.folder)
+        workflow = blocks_project(workflow.folder)
+    assert len(done) >= 0.8 * KILLS
+    assert {kill.stage for kill in done} == set(STAGES)

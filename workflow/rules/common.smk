@@ -1,5 +1,6 @@
 # Settings, identities and paths that all rules share.
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from snakemake.utils import update_config
 from pipeline_lib.artefacts import Lock
 from pipeline_lib.artefacts.blockwise import job_records
 from pipeline_lib.artefacts.budget import installed_memory_mb
-from pipeline_lib.artefacts.runs import record_run
+from pipeline_lib.artefacts.processes import end_children_on_signals
+from pipeline_lib.artefacts.runs import forget_future, record_run
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity, parse_project, sources, stages
 from pipeline_lib.settings.jobs import n_jobs
@@ -48,7 +50,10 @@ FOLDER = PATHS.folder
 # In the environment of each job, not among the parameters of its rule: how something is run re-runs nothing.
 EXECUTION = stages.execution_json(PROJECT)
 PYTHON_FOLDER = Path(sys.executable).parent
-shell.prefix("export PIPELINE_EXECUTION={EXECUTION:q} PATH={PYTHON_FOLDER:q}:$PATH; ")
+WORKFLOW = os.getpid()
+shell.prefix(
+    "export PIPELINE_EXECUTION={EXECUTION:q} PIPELINE_WORKFLOW={WORKFLOW} PATH={PYTHON_FOLDER:q}:$PATH; "
+)
 
 PROJECT_LOCK = Lock(Path(FOLDER), what="the workflow")
 
@@ -93,9 +98,9 @@ def last_step(wc, input):
     return f"finish/{len(input.parts)}" if input.get("parts") else "all"
 
 
-def is_synthetic(wc):
+def source_of(wc):
     run, name = VOLUMES[wc.volume]
-    return run.volumes[name].kind == "synthetic"
+    return run.volumes[name]
 
 
 def memory_mb(wc, threads):
@@ -108,8 +113,10 @@ def memory_mb(wc, threads):
 onstart:
     try:
         PROJECT_LOCK.__enter__()
+        end_children_on_signals()
         for run in RUNS:
             record_run(run)
+            forget_future(run)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 

@@ -1,9 +1,5 @@
 IMPORTED = f"{FOLDER}/volumes/{{volume}}"
-IMPORTED_FROM = {
-    "source": lambda wc: sources.source_files(
-        VOLUMES[wc.volume][0].volumes[VOLUMES[wc.volume][1]]
-    ),
-}
+IMPORTED_FROM = {"source": lambda wc: sources.source_files(source_of(wc))}
 
 
 rule import_volume:
@@ -16,7 +12,7 @@ rule import_volume:
         f"{FOLDER}/logs/import/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: lambda wc: 1 if is_synthetic(wc) else workflow.cores or 1
+    threads: lambda wc: 1 if source_of(wc).kind == "synthetic" else workflow.cores or 1
     resources:
         mem_mb=memory_mb,
     params:
@@ -24,6 +20,7 @@ rule import_volume:
         settings=lambda wc: stages.science_json(
             stages.import_stage(*VOLUMES[wc.volume])
         ),
+        source_state=lambda wc: sources.source_state(source_of(wc)),
         step=last_step,
     shell:
         "exec python -m pipeline_lib import --output {params.output:q} --settings {params.settings:q}"

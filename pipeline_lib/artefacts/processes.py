@@ -1,0 +1,73 @@
+"""Processes that end together: a stage with its workflow, workers with their stage."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from types import FrameType
+
+import psutil
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(number: signal.Signals, parent: int) -> None:
+    """Let the system send this signal when process `parent`, which started this one, ends; at once if it has ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+        if not _is_alive(parent):  # it died before it was watched
+            os.kill(os.getpid(), number)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def end_children_on_signals() -> None:
+    """From now on SIGINT and SIGTERM end all children of this process and raise KeyboardInterrupt.
+
+    For the workflow: Snakemake itself waits for the jobs that run, which may take days, and starts some that are due.
+    """
+    ending = threading.Event()
+
+    def end_children() -> None:
+        while True:
+            for child in psutil.Process().children():
+                with suppress(psutil.Error):
+                    child.terminate()
+            time.sleep(0.5)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if not ending.is_set():
+            ending.set()
+            threading.Thread(target=end_children, daemon=True).start()
+            raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+@contextmanager
+def children_ignore_stop_signals() -> Iterator[None]:
+    """Processes started in this block never see the signals: a terminal and Slurm send them to a whole group, where the stage
+    alone shall answer. Signals that arrive meanwhile reach this process at the end of the block."""
+    resource_tracker.ensure_running()  # multiprocessing starts it with the first child, and unblocks signals after that
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

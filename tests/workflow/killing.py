@@ -1,0 +1,121 @@
+"""Kills a workflow at random moments in each of its stages, and starts it again with the plain command.
+
+Targets: the process of the workflow alone, so that its stage is left without one; a stage; one of the workers of a stage; or all
+at once. A moment is drawn between the start of a stage and the end that it had in the undisturbed run.
+"""
+
+import random
+import signal
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psutil
+from processes import kill, none_left_in, processes_in, stage_of
+
+# In the order in which the first process of each appears.
+STAGES = ("import", "train", "choose-checkpoint", "predict", "sweep", "choose-threshold", "label", "segment", "evaluate", "report")
+TARGETS = ("workflow", "stage", "worker", "all")
+PATIENCE_S = 300
+
+
+@dataclass(frozen=True)
+class Kill:
+    stage: str
+    target: str
+    after_s: float
+
+    def __str__(self):
+        return f"{self.target} {self.after_s:.2f} s after the start of {self.stage}"
+
+
+def kills(n, durations_s, seed):
+    """At least n kills, by the passes in which a workflow goes from its start to its end: some in each stage, in their order."""
+    draw = random.Random(seed)
+    n_passes = max(1, round(n / 25))
+    each = -(-n // (n_passes * len(STAGES)))
+    targets = [target for _ in range(-(-n_passes * len(STAGES) * each // len(TARGETS))) for target in TARGETS]
+    draw.shuffle(targets)
+    return [
+        [Kill(stage, targets.pop(), draw.uniform(0, durations_s[stage])) for stage in STAGES for _ in range(each)]
+        for _ in range(n_passes)
+    ]
+
+
+def watched(workflow):
+    """Run to the end; how long the processes of each stage lived, at most."""
+    lived = {}
+    with _started(workflow) as process:
+        while process.poll() is None:
+            for found in processes_in(workflow.folder):
+                stage = stage_of(found)
+                if stage is not None:
+                    with suppress(psutil.Error):
+                        lived[stage] = max(lived.get(stage, 0.0), time.time() - found.create_time())
+            time.sleep(0.02)
+    assert process.returncode == 0
+    return lived
+
+
+def killed(workflow, planned):
+    """Run until `planned` is carried out, and until that has ended the workflow; False if it ended before."""
+    with _started(workflow) as process:
+        victims = _awaited(workflow, planned, process)
+        if not victims:
+            return False
+        kill(victims)
+        if planned.target == "workflow":
+            return True  # the next run meets what this one left
+        process.wait(PATIENCE_S)
+        assert process.returncode != 0
+        assert none_left_in(workflow.folder, PATIENCE_S) == []
+        return True
+
+
+def _awaited(workflow, planned, process):
+    """Waits for the moment; the processes to kill."""
+    end = time.monotonic() + PATIENCE_S
+    while process.poll() is None:
+        assert time.monotonic() < end, f"{planned.stage} did not start"
+        found = [p for p in processes_in(workflow.folder) if stage_of(p) == planned.stage and not _is_orphan(p, process)]
+        if found:
+            time.sleep(planned.after_s)
+            return _victims(workflow, planned.target, found[0], process) if process.poll() is None else []
+        time.sleep(0.005)
+    return []
+
+
+def _is_orphan(stage, process):
+    with suppress(psutil.Error):
+        return stage.ppid() != process.pid
+    return True
+
+
+def _victims(workflow, target, stage, process):
+    if target == "workflow":
+        return [psutil.Process(process.pid)]
+    if target == "all":
+        return processes_in(workflow.folder)
+    workers = []
+    with suppress(psutil.Error):
+        workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())] if target == "worker" else []
+    return workers[:1] or [stage]
+
+
+@contextmanager
+def _started(workflow):
+    process = subprocess.Popen(
+        workflow.command(),
+        cwd=workflow.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=(workflow.folder / "output.txt").open("w"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.wait()
