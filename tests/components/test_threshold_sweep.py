@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from components_by_scipy import labelled_by_scipy
 
-from pipeline_lib.components import label_components, remove_small_segments, sweep_thresholds, threshold_sweep
+from pipeline_lib.components import label_components, remove_small_segments, strongest, sweep_thresholds
 from pipeline_lib.components.edges import to_levels
 from pipeline_lib.components.merge_tree import merge_basins
 from pipeline_lib.components.strongest import find_basins
@@ -137,7 +137,7 @@ def test_history_of_points(min_size_vox):
 
 def test_ids_beyond_uint32_take_the_same_way(monkeypatch):
     affinities, points_vox = random_affinities(np.uint8), np.random.default_rng(16).integers(0, SHAPE_VOX, (50, 3))
-    monkeypatch.setattr(threshold_sweep, "label_links", partial(threshold_sweep.label_links, dtype=np.uint64))
+    monkeypatch.setattr(strongest, "label_links", partial(strongest.label_links, dtype=np.uint64))
     sweep = sweep_thresholds(affinities, points_vox=points_vox, threads=2)
     sizes = sweep.sizes(min_size_vox=5)
     history = sweep.point_history(sizes=sizes)

@@ -5,6 +5,7 @@ import resource
 import pytest
 import torch
 
+from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
 from pipeline_lib.training.checkpoint import (
     KEYS,
@@ -102,6 +103,7 @@ def test_best_has_the_lowest_validation_loss_and_last_the_most_steps(segments):
     assert best == {
         "schema": 1,
         "checkpoint": "segments/500/checkpoint.ckpt",
+        "content": checksum(next(path for path in paths if path.parent.name == "500")),
         "step": 500,
         "validation_loss": 0.2,
         "reason": "the lowest validation loss of 4",
@@ -119,3 +121,13 @@ def test_a_choice_that_cannot_be_made_says_why(segments):
     ):
         select_checkpoint(paths, "best")
     assert select_checkpoint(paths, "last")["validation_loss"] is None
+
+
+def test_a_checkpoint_that_was_replaced_makes_another_choice(segments):
+    paths = segments({100: 0.5, 200: 0.2})
+    before = select_checkpoint(paths, "best")
+    content = load_checkpoint(paths[1])
+    save_checkpoint(paths[1], {**{key: content[key] for key in content if key != "schema"}, "settings_digest": "another"})
+    after = select_checkpoint(paths, "best")
+    assert before != after
+    assert {**before, "content": after["content"]} == after

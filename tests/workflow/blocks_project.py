@@ -5,14 +5,15 @@ from small_project import SMALL, Workflow, synthetic
 
 from pipeline_lib.synthetic.volume import generate
 
+SHAPE_VOX = (32, 136, 136)
 BLOCKS = {group: {"block_vox": [128, 128, 128]} for group in ("inference", "segmentation", "evaluation")}
-JOBS = {"predict": 1, "label": 2}
+JOBS = {"predict": 2, "label": 2}
 
 
 def blocks_project(folder):
-    """Its val volume is read from a file and skeletonised; that of test spans four blocks, too."""
+    """Its val volume is read from a file and skeletonised."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = generate((32, 150, 150), seed=2)
+    made = generate(SHAPE_VOX, seed=2)
     with h5py.File(folder / "val.h5", "w") as file:
         file["image"], file["labels"] = made.image, made.labels
     val = {
@@ -21,6 +22,6 @@ def blocks_project(folder):
         "labels": {"path": "val.h5", "array": "labels"},
         "voxel_size_nm": [20, 20, 20],
     }
-    training = {**SMALL["training"], "steps": 30, "validate_every_steps": 10, "save_every_s": 0.2, "segment_steps": 20}
-    volumes = {"train": synthetic("train", 1), "val": val, "test": synthetic("test", 3, (32, 150, 150))}
+    training = {**SMALL["training"], "steps": 12, "validate_every_steps": 4, "save_every_s": 0.1, "segment_steps": 8}
+    volumes = {"train": synthetic("train", 1), "val": val}
     return Workflow(folder, volumes=volumes, training=training, blocks_per_job=JOBS, **BLOCKS)

@@ -1,7 +1,7 @@
 """Kills a workflow at random moments in each of its stages, and starts it again with the plain command.
 
-Targets: the process of the workflow alone, so that its stage is left without one; a stage; one of the workers of a stage; or all
-at once. A moment is drawn between the start of a stage and the end that it had in the undisturbed run.
+Targets: the process of the workflow alone, so that its stage is left without one; a stage; one of the workers of a stage; or
+all at once. A moment is drawn between the start of a stage and the end that it had in the undisturbed run.
 """
 
 import random
@@ -15,7 +15,18 @@ import psutil
 from processes import kill, none_left_in, processes_in, stage_of
 
 # In the order in which the first process of each appears.
-STAGES = ("import", "train", "choose-checkpoint", "predict", "sweep", "choose-threshold", "label", "segment", "evaluate", "report")
+STAGES = (
+    "import",
+    "train",
+    "choose-checkpoint",
+    "predict",
+    "sweep",
+    "choose-threshold",
+    "label",
+    "segment",
+    "evaluate",
+    "report",
+)
 TARGETS = ("workflow", "stage", "worker", "all")
 PATIENCE_S = 300
 
@@ -31,7 +42,7 @@ class Kill:
 
 
 def kills(n, durations_s, seed):
-    """At least n kills, by the passes in which a workflow goes from its start to its end: some in each stage, in their order."""
+    """At least n kills, by the passes in which a workflow goes from its start to its end: some in each stage, in order."""
     draw = random.Random(seed)
     n_passes = max(1, round(n / 25))
     each = -(-n // (n_passes * len(STAGES)))
@@ -50,7 +61,7 @@ def watched(workflow):
         while process.poll() is None:
             for found in processes_in(workflow.folder):
                 stage = stage_of(found)
-                if stage is not None:
+                if stage in STAGES:
                     with suppress(psutil.Error):
                         lived[stage] = max(lived.get(stage, 0.0), time.time() - found.create_time())
             time.sleep(0.02)
