@@ -70,31 +70,39 @@ def watched(workflow):
 
 
 def killed(workflow, planned):
-    """Run until `planned` is carried out, and until that has ended the workflow; False if it ended before."""
+    """Run until `planned` is carried out, and until that has ended the workflow; the kill as it was done.
+
+    None if the workflow ended before. A stage that is done already has the kill in the next one.
+    """
     with _started(workflow) as process:
-        victims = _awaited(workflow, planned, process)
-        if not victims:
-            return False
+        stage, after_s = _awaited(workflow, planned, process)
+        victims = _victims(workflow, planned.target, stage, process)
+        if process.poll() is not None or not victims:
+            return None
+        done = Kill(stage_of(stage) or planned.stage, planned.target, after_s)
         kill(victims)
         if planned.target == "workflow":
-            return True  # the next run meets what this one left
+            return done  # the next run meets what this one left
         process.wait(PATIENCE_S)
         assert process.returncode != 0
         assert none_left_in(workflow.folder, PATIENCE_S) == []
-        return True
+        return done
 
 
 def _awaited(workflow, planned, process):
-    """Waits for the moment; the processes to kill."""
+    """Waits for the moment, or the end of the stage; the process of the stage, and how long it had lived."""
+    due = STAGES[STAGES.index(planned.stage) :]
     end = time.monotonic() + PATIENCE_S
     while process.poll() is None:
         assert time.monotonic() < end, f"{planned.stage} did not start"
-        found = [p for p in processes_in(workflow.folder) if stage_of(p) == planned.stage and not _is_orphan(p, process)]
-        if found:
-            time.sleep(planned.after_s)
-            return _victims(workflow, planned.target, found[0], process) if process.poll() is None else []
+        for found in processes_in(workflow.folder):
+            if stage_of(found) in due and not _is_orphan(found, process):
+                start = time.monotonic()
+                with suppress(psutil.TimeoutExpired):
+                    found.wait(planned.after_s)
+                return found, time.monotonic() - start
         time.sleep(0.005)
-    return []
+    return None, 0.0
 
 
 def _is_orphan(stage, process):
@@ -104,14 +112,15 @@ def _is_orphan(stage, process):
 
 
 def _victims(workflow, target, stage, process):
-    if target == "workflow":
-        return [psutil.Process(process.pid)]
     if target == "all":
         return processes_in(workflow.folder)
-    workers = []
-    with suppress(psutil.Error):
-        workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())] if target == "worker" else []
-    return workers[:1] or [stage]
+    if target == "worker" and stage is not None:
+        with suppress(psutil.Error):
+            workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())]
+            return workers[:1] or [stage]
+    if target == "stage" and stage is not None and stage.is_running():
+        return [stage]
+    return [psutil.Process(process.pid)] if process.poll() is None else []
 
 
 @contextmanager
