@@ -87,17 +87,21 @@ def write_box(array: zarr.Array, box: Box, values: np.ndarray) -> list[Path]:
         with ThreadPoolExecutor(min(threads, len(shards))) as pool:
             list(pool.map(write_shard, BlockGrid(box.shape_vox, SHARD_VOX)))
     except (OSError, RuntimeError) as error:  # the codec pipeline turns what the system reports into a RuntimeError
-        raise UserError(f"cannot write {array.store_path}: {error}") from error
+        raise UserError(f"cannot write {_folder(array)}: {error}") from error
     return shards
 
 
 def _shard_files(array: zarr.Array, box: Box) -> list[Path]:
-    if not isinstance(array.store, LocalStore):
-        raise ValueError(f"expected an array in a local folder, got {array.store}")
-    folder = array.store.root / array.path
+    folder = _folder(array)
     channels = (0,) * (array.ndim - 3)
     places = (range(a // n, -(-b // n)) for a, b, n in zip(box.start_vox, box.stop_vox, SHARD_VOX, strict=True))
     return [folder / array.metadata.encode_chunk_key((*channels, *place)) for place in product(*places)]
+
+
+def _folder(array: zarr.Array) -> Path:
+    if not isinstance(array.store, LocalStore):
+        raise ValueError(f"expected an array in a local folder, got {array.store}")
+    return array.store.root / array.path
 
 
 def read_points(array: zarr.Array, points_vox: np.ndarray) -> np.ndarray:
@@ -108,4 +112,4 @@ def read_points(array: zarr.Array, points_vox: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(array.vindex[z, y, x])
     except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot read {array.store_path}: {error}") from error
+        raise UserError(f"cannot read {_folder(array)}: {error}") from error

@@ -42,7 +42,7 @@ class Kill:
 
 
 def kills(n, durations_s, seed):
-    """At least n kills, by the passes in which a workflow goes from its start to its end: some in each stage, in order."""
+    """n kills or more, by the passes in which a workflow goes from its start to its end: some in each stage, in order."""
     draw = random.Random(seed)
     n_passes = max(1, round(n / 25))
     each = -(-n // (n_passes * len(STAGES)))
@@ -75,11 +75,10 @@ def killed(workflow, planned):
     None if the workflow ended before. A stage that is done already has the kill in the next one.
     """
     with _started(workflow) as process:
-        stage, after_s = _awaited(workflow, planned, process)
-        victims = _victims(workflow, planned.target, stage, process)
-        if process.poll() is not None or not victims:
+        stage, done = _awaited(workflow, planned, process)
+        victims = _victims(workflow, planned.target, stage, process) if done else []
+        if process.poll() is not None:
             return None
-        done = Kill(stage_of(stage) or planned.stage, planned.target, after_s)
         kill(victims)
         if planned.target == "workflow":
             return done  # the next run meets what this one left
@@ -90,19 +89,20 @@ def killed(workflow, planned):
 
 
 def _awaited(workflow, planned, process):
-    """Waits for the moment, or the end of the stage; the process of the stage, and how long it had lived."""
+    """Waits for the moment, or the end of the stage: the process of the stage, and the kill that is to be done now."""
     due = STAGES[STAGES.index(planned.stage) :]
     end = time.monotonic() + PATIENCE_S
     while process.poll() is None:
         assert time.monotonic() < end, f"{planned.stage} did not start"
         for found in processes_in(workflow.folder):
-            if stage_of(found) in due and not _is_orphan(found, process):
+            stage = stage_of(found)
+            if stage in due and not _is_orphan(found, process):
                 start = time.monotonic()
                 with suppress(psutil.TimeoutExpired):
                     found.wait(planned.after_s)
-                return found, time.monotonic() - start
+                return found, Kill(stage, planned.target, time.monotonic() - start)
         time.sleep(0.005)
-    return None, 0.0
+    return None, None
 
 
 def _is_orphan(stage, process):
@@ -114,11 +114,11 @@ def _is_orphan(stage, process):
 def _victims(workflow, target, stage, process):
     if target == "all":
         return processes_in(workflow.folder)
-    if target == "worker" and stage is not None:
+    if target == "worker":
         with suppress(psutil.Error):
             workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())]
             return workers[:1] or [stage]
-    if target == "stage" and stage is not None and stage.is_running():
+    if target == "stage" and stage.is_running():
         return [stage]
     return [psutil.Process(process.pid)] if process.poll() is None else []
 

@@ -27,10 +27,10 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path):
     workflow = blocks_project(tmp_path / "killed folder")
     done = []
     for planned in kills(KILLS, undisturbed.durations_s, SEED):
-        for number, kill in enumerate(planned):
+        for kill in planned:
             hit = killed(workflow, kill)
-            print(f"{number}: {kill}: {'done' if hit else 'had ended before'}", flush=True)
-            done += [kill] * hit
+            print(f"{len(done)}: {hit or f'ended before {kill}'}", flush=True)
+            done += [hit] if hit else []
         out, _ = workflow.run()
         assert "Traceback" not in out
         assert none_left_in(workflow.folder, 1) == []
@@ -39,5 +39,5 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path):
         assert not list(workflow.results().rglob("*.partial"))
         shutil.rmtree(workflow.folder)
         workflow = blocks_project(workflow.folder)
-    assert len(done) >= 0.8 * KILLS
+    assert len(done) >= KILLS
     assert {kill.stage for kill in done} == set(STAGES)
