@@ -3,13 +3,17 @@ PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint
+.PHONY: demo test test-kills lint
 
 demo: $(INSTALLED)
 	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(INSTALLED)
 	$(VENV)/bin/pytest
+
+# A hundred kills, where `make test` has a few; about an hour.
+test-kills: $(INSTALLED)
+	TEST_KILLS=100 $(VENV)/bin/pytest -s tests/workflow/test_kills.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -41,17 +41,13 @@ class Kill:
         return f"{self.target} {self.after_s:.2f} s after the start of {self.stage}"
 
 
-def kills(n, durations_s, seed):
-    """n kills or more, by the passes in which a workflow goes from its start to its end: some in each stage, in order."""
+def passes(durations_s, each, seed):
+    """Without end, what to do while a workflow goes from its start to its end: `each` kills in each stage, in their order."""
     draw = random.Random(seed)
-    n_passes = max(1, round(n / 25))
-    each = -(-n // (n_passes * len(STAGES)))
-    targets = [target for _ in range(-(-n_passes * len(STAGES) * each // len(TARGETS))) for target in TARGETS]
-    draw.shuffle(targets)
-    return [
-        [Kill(stage, targets.pop(), draw.uniform(0, durations_s[stage])) for stage in STAGES for _ in range(each)]
-        for _ in range(n_passes)
-    ]
+    while True:
+        targets = [TARGETS[k % len(TARGETS)] for k in range(each * len(STAGES))]
+        draw.shuffle(targets)
+        yield [Kill(stage, targets.pop(), draw.uniform(0, durations_s[stage])) for stage in STAGES for _ in range(each)]
 
 
 def watched(workflow):
