@@ -26,7 +26,7 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path):
     assert set(undisturbed.durations_s) == set(STAGES)
     workflow = blocks_project(tmp_path / "killed folder")
     done = []
-    for planned in passes(undisturbed.durations_s, 1 if KILLS <= len(STAGES) else 3, SEED):
+    for planned in passes(undisturbed.durations_s, 3 if KILLS > 10 else 1, SEED):
         for kill in planned:
             hit = killed(workflow, kill)
             print(f"{len(done)}: {hit or f'ended before {kill}'}", flush=True)
@@ -42,5 +42,5 @@ def test_any_kill_at_any_moment(undisturbed, tmp_path):
         shutil.rmtree(workflow.folder)
         workflow = blocks_project(workflow.folder)
     if KILLS >= 100:
-        assert {(kill.stage, kill.target) for kill in done} >= {(stage, "all") for stage in STAGES}
+        assert {kill.stage for kill in done} == set(STAGES)
         assert {kill.target for kill in done} == set(TARGETS)
