@@ -15,7 +15,7 @@ import pytest
 from squares import Squares
 
 from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task
-from pipeline_lib.artefacts.blockwise import job_records, shares
+from pipeline_lib.artefacts.blockwise import content_of_complete, job_records, shares
 from pipeline_lib.artefacts.budget import PROCESS_MB, largest_fitting
 from pipeline_lib.errors import UserError
 
@@ -226,6 +226,29 @@ def test_finishing_refuses_damaged_blocks_and_lets_their_jobs_run_again(tmp_path
     assert task.computed == [5]
     step(task, "finish/3")
     assert task.complete()["sum"] == SUM
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_finished_block_that_changes_makes_its_artefact_unfinished(tmp_path, damage):
+    in_jobs(tmp_path, 3)
+    content = content_of_complete(tmp_path)
+    os.utime(Squares(tmp_path).path(2), (1, 1))
+    assert content_of_complete(tmp_path) == content
+    damage(Squares(tmp_path))
+    with pytest.raises(UserError, match=r": 1 of 7 blocks have changed since they were computed, the first is 5; run the work"):
+        content_of_complete(tmp_path)
+    assert job_records(tmp_path, 3) == [f"{tmp_path}/shards/{k}-of-3.json" for k in range(3)]
+    assert [Path(path).exists() for path in job_records(tmp_path, 3)] == [True, True, False]
+    assert sum(len(task.computed) for task in in_jobs(tmp_path, 3)) == 1
+    assert content_of_complete(tmp_path) == content
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    (tmp_path / "squares").mkdir()
+    for name in (".plan.json.7.partial", "squares/zarr.json.0f3a.partial"):
+        (tmp_path / name).write_text("half")
+    step(Squares(tmp_path), "all")
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_finishing_counts_what_is_missing(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_lib.artefacts import Lock
-from pipeline_lib.artefacts.runs import list_artefacts, prune, record_run
+from pipeline_lib.artefacts.runs import forget_future, list_artefacts, prune, record_run
 from pipeline_lib.cli.app import app
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import parse_project
@@ -39,6 +39,17 @@ def names(artefacts):
 
 def ids(project):
     return {"/".join(Path(file).relative_to(Paths(project).folder).parts[:2]) for file in Paths(project).last_files()}
+
+
+def test_results_from_the_future_are_of_now(tmp_path):
+    project = run(tmp_path)
+    first, second, *_ = files = [Path(file) for file in Paths(project).last_files()]
+    day_s = 24 * 3600
+    os.utime(first, (time.time() + day_s, time.time() + day_s))
+    os.utime(second, (time.time() - day_s, time.time() - day_s))
+    forget_future(project)
+    assert all(path.stat().st_mtime <= time.time() for path in files)
+    assert second.stat().st_mtime < time.time() - day_s + 60
 
 
 def test_every_id_is_listed_with_what_differs(tmp_path):

@@ -329,3 +329,21 @@ def test_an_image_in_place_that_is_edited_is_named(checkpoint: Path, tmp_path: P
     source[3, 4, 5] = 8
     with pytest.raises(UserError, match=r"volume val: the image .*source.zarr has changed since it was imported"):
         predict_volume(settings(), checkpoint, volume, tmp_path / "p")
+    assert not (folder / "volume.json").exists(), "the workflow would not import it again"
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_used_is_named(
+    checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any
+) -> None:
+    own = shutil.copy(checkpoint, tmp_path / "own.ckpt")
+    read = predict.load_trained_network
+
+    def read_and_replaced(path: Path) -> TrainedNetwork:
+        network = read(path)
+        torch.save({**torch.load(own, weights_only=True), "step": 12}, own)
+        return network
+
+    monkeypatch.setattr(predict, "load_trained_network", read_and_replaced)
+    with pytest.raises(UserError, match=r"predict val: the checkpoint .*own.ckpt was replaced while it was used; run the workf"):
+        predict_volume(settings(), own, volume, tmp_path / "p")
+    assert not list((tmp_path / "p").glob("*.json"))

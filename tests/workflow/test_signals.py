@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM end a workflow within seconds, with all that it started, whether they reach the whole group or its head."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from blocks_project import blocks_project
+from processes import none_left_in, processes_in, stage_of
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory):
+    """One project, which goes on with each test."""
+    return blocks_project(tmp_path_factory.mktemp("signals") / "a user's folder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "number", "send"),
+    [
+        ("import", signal.SIGTERM, os.kill),
+        ("train", signal.SIGINT, os.killpg),  # as a terminal sends Ctrl-C
+        ("train", signal.SIGTERM, os.kill),
+        ("predict", signal.SIGINT, os.kill),
+        ("sweep", signal.SIGTERM, os.killpg),
+    ],
+)
+def test_a_signal_ends_all_at_once(workflow, stage, number, send):
+    with subprocess.Popen(
+        workflow.command(),
+        cwd=workflow.folder,
+        stdin=subprocess.DEVNULL,  # a question would be answered by the end of the file, and show in the output
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not any(stage_of(found) == stage for found in processes_in(workflow.folder)):
+            assert process.poll() is None, f"{stage} did not start"
+            time.sleep(0.02)
+        time.sleep(2.5)
+        start = time.monotonic()
+        send(process.pid, number)
+        shown, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 15
+    assert none_left_in(workflow.folder, 5) == []
+    assert process.returncode == 1
+    assert "Traceback" not in shown
+    assert f"{stage}: ended by " in shown
+    assert "run again to go on" in shown
