@@ -1,7 +1,7 @@
 """Results on disk: what is present is complete, has one writer at a time, and says how it was made."""
 
 from pipeline_lib.artefacts.atomic import read_json, replacing, write_json, write_text
-from pipeline_lib.artefacts.blockwise import BlockTask, Run, Step, record_path, records_of, run_task
+from pipeline_lib.artefacts.blockwise import BlockTask, Finished, Run, Step, record_path, records_of, run_task
 from pipeline_lib.artefacts.budget import Budget, Crew, crew_for
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.artefacts.measure import StageRecord, measured
@@ -12,6 +12,7 @@ __all__ = [
     "BlockTask",
     "Budget",
     "Crew",
+    "Finished",
     "Lock",
     "Run",
     "StageRecord",

@@ -16,30 +16,41 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline_lib.artefacts.atomic import read_json, remove_leftovers, write_json
 from pipeline_lib.artefacts.budget import Budget
 from pipeline_lib.artefacts.lock import Lock
-from pipeline_lib.artefacts.records import BlockRecord, Records, as_json, content_of
+from pipeline_lib.artefacts.records import BlockRecord, Journal, Records, are_intact, as_json, content_of, facts_of
 from pipeline_lib.artefacts.workers import BlockDone
 from pipeline_lib.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
 # A stage of a killed workflow saves its state and ends; its successor waits for that.
 ORPHAN_PATIENCE_S = 60.0
 _PLAN = ("schema", "inputs", "layout", "n_blocks")  # the keys of plan.json, which complete.json has too
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What finishing has written for others to read, and plain JSON values for complete.json."""
+
+    files: Sequence[Path] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BlockTask(Protocol):
     """What a stage does for one volume.
 
     name: for messages, such as "predict val". inputs: all that decides the content of the blocks, as digests by the name that a
-    user knows each by; they are computed each time they are asked for. layout: plain JSON values that decide how the work is
-    cut, such as the size of blocks; another layout starts an unfinished artefact anew and leaves a finished one alone.
-    created: files that `create` makes; without one of them the artefact starts anew. last_file: what `finish` writes last.
+    user knows each by; they are computed each time they are asked for, and raise a UserError for what has changed.
+
+    layout: plain JSON values that decide how the work is cut, such as the size of blocks; another layout starts an unfinished
+    artefact anew and leaves a finished one alone. created: files that `create` makes; without one of them the artefact starts anew.
+    last_file: what `finish` writes last.
     """
 
     @property
@@ -69,8 +80,8 @@ class BlockTask(Protocol):
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
         """Compute and write these blocks, in any order, each from scratch; shows its progress."""
 
-    def finish(self) -> Mapping[str, Any]:
-        """What needs all blocks; returns plain JSON values for complete.json."""
+    def finish(self) -> Finished:
+        """What needs all blocks."""
 
 
 @dataclass(frozen=True)
@@ -135,21 +146,27 @@ def content_of_complete(folder: Path) -> str:
 
 
 def check_complete(folder: Path, *, last_file: Path) -> None:
-    """UserError if a file of a complete artefact is no longer as its block was written; it counts as unfinished from then on.
+    """UserError if a file of a complete artefact is no longer as it was written; the artefact is unfinished from then on.
 
     Files of the same size and time are taken to be the same; others are read.
     """
     complete = _read(folder / "complete.json") or {}
     records = Records(folder, _digest({key: complete.get(key) for key in _PLAN}))
-    damaged = {b for b, record in records.read().items() if not record.is_intact(folder, trust_time=True)}
-    if damaged:
+    found = records.read()
+    damaged = {b for b, record in found.items() if not record.is_intact(folder, trust_time=True)}
+    damaged |= {b for b in range(complete.get("n_blocks", 0)) if b not in found}
+    if complete and not damaged and are_intact(folder, complete.get("files", {}), trust_time=True):
+        return
+    with _changing(folder):
         _forget_jobs(records, damaged)
         for path in (last_file, folder / "complete.json"):
             path.unlink(missing_ok=True)
-        raise UserError(
-            f"{folder}: {len(damaged)} of {complete['n_blocks']} blocks have changed since they were computed, the first is "
-            f"{min(damaged)}; run the workflow again, which computes them"
-        )
+    if damaged:
+        n = f"{len(damaged)} of {complete['n_blocks']} blocks"
+        what = f"{n} have changed since they were computed, the first is {min(damaged)}"
+    else:
+        what = "a file has changed since it was written" if complete else "it was not finished"
+    raise UserError(f"{folder}: {what}; run the workflow again, which makes it anew")
 
 
 def job_records(folder: Path, n_jobs: int) -> list[str]:
@@ -203,7 +220,8 @@ class _Running:
     def _is_complete(self) -> bool:
         complete = _read(self.task.folder / "complete.json") or {}
         is_same = complete.get("schema") == SCHEMA and complete.get("inputs") == self.plan["inputs"]
-        return is_same and all(path.exists() for path in (self.task.last_file, *self.task.created))
+        is_there = is_same and all(path.exists() for path in (self.task.last_file, *self.task.created))
+        return is_there and are_intact(self.task.folder, complete.get("files", {}), trust_time=True)
 
     def _make_plan(self) -> None:
         present = _read(self.task.folder / "plan.json")
@@ -218,10 +236,14 @@ class _Running:
 
     def _check_planned(self) -> None:
         present = _read(self.task.folder / "plan.json")
+        if present == self.plan:
+            return
+        with _changing(self.task.folder):  # else the workflow would take the plan and its jobs for done
+            (self.records.shards / "planned.json").unlink(missing_ok=True)
+            _forget_jobs(self.records, set(range(self.task.n_blocks)))
         if present is None:
             raise UserError(f"{self.task.name}: {self.task.folder} holds no plan; run the step plan first")
-        if present != self.plan:
-            raise UserError(f"{self.task.name}: {_difference(present, self.plan)} since it was planned; run the workflow again")
+        raise UserError(f"{self.task.name}: {_difference(present, self.plan)} since it was planned; run the workflow again")
 
     def _check_unchanged(self) -> None:
         """After the work: an input that was changed meanwhile would go unnoticed."""
@@ -232,18 +254,15 @@ class _Running:
     def _forget(self) -> None:
         """Remove what an earlier plan left; the plan goes first: a kill on the way leaves no plan without its records."""
         folder = self.task.folder
-        try:
+        with _changing(folder):
             for path in (self.task.last_file, folder / "complete.json", folder / "plan.json"):
                 path.unlink(missing_ok=True)
             if self.records.shards.exists():
                 shutil.rmtree(self.records.shards)
-        except OSError as error:
-            raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
 
     def _share(self, blocks: range, job: str) -> None:
         if not self._compute_missing(blocks, job):
             return
-        self._check_unchanged()
         found = self.records.read()
         told = [as_json(found[block]) for block in blocks]
         write_json(self.records.shards / f"{job}.json", {"schema": SCHEMA, "digest": self.records.digest, "blocks": told})
@@ -257,12 +276,24 @@ class _Running:
             self._say(f"goes on: {len(blocks) - len(missing)} of {len(blocks)} blocks are done")
         if chosen:
             with self.records.journal(job) as journal:
-                for done in self.task.compute(chosen):
-                    journal.append(BlockRecord.of(done, self.task.folder))
+                try:
+                    for done in self.task.compute(chosen):
+                        journal.append(BlockRecord.of(done, self.task.folder))
+                finally:
+                    self._check_what_was_read(journal)
         n_left = len(missing) - len(chosen)
         if n_left:
             self._say(f"{n_left} of {len(blocks)} blocks are left; run without --max-blocks to go on")
         return not n_left
+
+    def _check_what_was_read(self, journal: Journal) -> None:
+        """Forget what this call has computed if an input was changed meanwhile, also where that is why it failed."""
+        if isinstance(sys.exception(), Exception | None):  # a signal ends it at once
+            try:
+                self._check_unchanged()
+            except UserError:
+                journal.take_back()
+                raise
 
     def _finish(self) -> None:
         found = self.records.read()
@@ -273,14 +304,24 @@ class _Running:
             lists = [(missing, "missing"), (damaged, "damaged")]
             told = [f"{len(b)} of {self.task.n_blocks} blocks are {how}, the first is {min(b)}" for b, how in lists if b]
             raise UserError(f"{self.task.name}: {' and '.join(told)}; run the workflow again, which computes them")
-        facts = self.task.finish()
-        self._check_unchanged()
+        finished = self._finished()
         cost = {
             "blocks_wall_s": round(sum(record.wall_s for record in found.values()), 3),
             "blocks_peak_memory_mb": max((record.peak_memory_mb for record in found.values()), default=0.0),
         }
-        complete = {**self.plan, "content": content_of(found.values()), "n_jobs": self.step.n_jobs, **cost, **facts}
+        complete = {**self.plan, "content": content_of(found.values()), "n_jobs": self.step.n_jobs, **cost, **finished.facts}
+        complete["files"] = facts_of(self.task.folder, finished.files)
         write_json(self.task.folder / "complete.json", complete)
+
+    def _finished(self) -> Finished:
+        try:
+            finished = self.task.finish()
+            self._check_unchanged()
+        except Exception:
+            with _changing(self.task.folder):
+                self.task.last_file.unlink(missing_ok=True)
+            raise
+        return finished
 
     def _say(self, what: str) -> None:
         print(f"{self.task.name}: {what}", file=sys.stderr, flush=True)
@@ -312,6 +353,14 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if changed:
             return f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed"
     return "the number of blocks has changed"
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ import psutil
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
+_PATIENCE_S = 15.0
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> None:
@@ -40,15 +41,17 @@ def _is_alive(process: int) -> bool:
 def end_children_on_signals() -> None:
     """From now on SIGINT and SIGTERM end all children of this process and raise KeyboardInterrupt.
 
-    For the workflow: Snakemake itself waits for the jobs that run, which may take days, and starts some that are due.
+    For the workflow: Snakemake itself waits for the jobs that run, which may take days, and starts some that are due. A stage
+    in a long call of compiled code hears of a signal at its end; it is killed after a while, which loses no more than a block.
     """
     ending = threading.Event()
 
     def end_children() -> None:
+        start = time.monotonic()
         while True:
             for child in psutil.Process().children():
                 with suppress(psutil.Error):
-                    child.terminate()
+                    child.terminate() if time.monotonic() - start < _PATIENCE_S else child.kill()
             time.sleep(0.5)
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +35,11 @@ class BlockRecord:
     @classmethod
     def of(cls, done: BlockDone, folder: Path) -> BlockRecord:
         """Read the files of a block that was just written, and note what they hold."""
-        files = {str(path.relative_to(folder)): _facts(path) for path in done.files}
-        return cls(done.block, files, done.wall_s, done.peak_memory_mb)
+        return cls(done.block, facts_of(folder, done.files), done.wall_s, done.peak_memory_mb)
 
     def is_intact(self, folder: Path, *, trust_time: bool) -> bool:
         """Whether all files are as they were written. trust_time: do not read those of the same size and time of change."""
-        return all(_is_intact(folder / name, facts, trust_time=trust_time) for name, facts in self.files.items())
+        return are_intact(folder, self.files, trust_time=trust_time)
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,11 @@ class Records:
         for path in sorted(self.shards.glob("*.journal")):
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 record = self._parsed(line)
-                if record is not None:
-                    found[record.block] = record
+                if record is None:
+                    continue
+                before = found.get(record.block)
+                if before is None or before == record or not before.is_intact(self.folder, trust_time=True):
+                    found[record.block] = record  # of several, which jobs of other divisions wrote, the one of the files
         return found
 
     def _parsed(self, line: str) -> BlockRecord | None:
@@ -87,6 +89,7 @@ class Journal:
         with _named(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+", encoding="utf-8")
+            self._start = self._file.tell()
             if self._file.tell() > 0:
                 self._file.write("\n")  # after a line that may be torn
         return self
@@ -100,6 +103,11 @@ class Journal:
             self._file.write(json.dumps({"digest": self.digest, **as_json(record)}, separators=(",", ":")) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    def take_back(self) -> None:
+        """Forget what was appended since it was opened."""
+        with _named(self.path):
+            self._file.truncate(self._start)
 
 
 def as_json(record: BlockRecord) -> dict[str, Any]:
@@ -126,6 +134,15 @@ def checksum_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def facts_of(folder: Path, files: Iterable[Path]) -> Files:
+    """Of files that were just written, by their path relative to `folder`."""
+    return {str(path.relative_to(folder)): _facts(path) for path in files}
+
+
+def are_intact(folder: Path, files: Mapping[str, Sequence[Any] | None], *, trust_time: bool) -> bool:
+    return all(_is_intact(folder / name, facts, trust_time=trust_time) for name, facts in files.items())
+
+
 def _facts(path: Path) -> tuple[int, int, str] | None:
     try:
         found = path.stat()
@@ -135,7 +152,7 @@ def _facts(path: Path) -> tuple[int, int, str] | None:
         return found.st_size, found.st_mtime_ns, checksum(path)
 
 
-def _is_intact(path: Path, facts: tuple[int, int, str] | None, *, trust_time: bool) -> bool:
+def _is_intact(path: Path, facts: Sequence[Any] | None, *, trust_time: bool) -> bool:
     try:
         found = path.stat()
     except OSError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def list_artefacts(current: Sequence[Project]) -> list[Artefact]:
     """All ids in the folder of these configs, which must be of one project; UserError otherwise."""
     folder = _folder_of(current)
     needed = [_relative(Paths(project)) for project in current]
+    compared = [file for project in current for file in _compared(project, folder)]
     recorded = [read_json(path) for path in sorted((folder / "runs").glob("*.json"))]
     base = _flattened(science(current[0]))
     runs = [(record["last_files"], _differences(record["settings"], base)) for record in recorded]
@@ -84,7 +86,7 @@ def list_artefacts(current: Sequence[Project]) -> list[Artefact]:
                     kind=kind,
                     size_bytes=size_bytes,
                     changed_s=changed_s,
-                    needed=any(file.startswith(inside) for files in needed for file in files),
+                    needed=any(file.startswith(inside) for file in [*chain(*needed), *compared]),
                     state=_state(folder, [files for files, _ in holding]),
                     differs=", ".join(sorted(set.intersection(*(differs for _, differs in holding)))) if holding else "",
                 )
@@ -127,6 +129,13 @@ def _folder_of(current: Sequence[Project]) -> Path:
 
 def _relative(paths: Paths) -> list[str]:
     return [str(Path(file).relative_to(paths.folder)) for file in paths.last_files()]
+
+
+def _compared(project: Project, folder: Path) -> list[str]:
+    """What evaluations are compared with, as far as it lies in `folder`, relative to that."""
+    against = Path(project.evaluation.against or "") / "metrics.json"
+    inside = against.resolve().is_relative_to(folder.resolve())
+    return [str(against.resolve().relative_to(folder.resolve()))] if project.evaluation.against and inside else []
 
 
 def _state(folder: Path, runs: list[list[str]]) -> str:

@@ -74,16 +74,16 @@ def import_(
     set_threads(threads)
     told_step = Step.parse(step)
     told = stages.load_stage(stages.ImportStage, settings, execution)
-    source = told.volume
-    with stage("import", output.parent, log, step=None if source.kind == "synthetic" else told_step):
+    source, run = told.volume, Run(Budget(memory_mb, threads), told_step, max_blocks)
+    with stage("import", output.parent, log, step=told_step):
         if source.kind == "synthetic":
             from pipeline_lib.synthetic import generate_volume
 
-            generate_volume(told.name, source, output.parent, budget=Budget(memory_mb, threads))
+            generate_volume(told.name, source, output.parent, run=run)
         else:
             from pipeline_lib.importing import import_volume
 
-            import_volume(told, output.parent, run=Run(Budget(memory_mb, threads), told_step, max_blocks))
+            import_volume(told, output.parent, run=run)
 
 
 @app.command()

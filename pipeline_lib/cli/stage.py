@@ -83,7 +83,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _end_with_workflow() -> None:
     """The workflow tells each stage its process; when that dies, however it does, SIGTERM comes (Linux)."""
-    die_with_parent(signal.SIGTERM, int(os.environ.get("PIPELINE_WORKFLOW") or os.getppid()))
+    workflow = os.environ.get("PIPELINE_WORKFLOW")
+    if workflow is not None:
+        die_with_parent(signal.SIGTERM, int(workflow))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline_lib.artefacts import (
     BlockDone,
+    Finished,
     Run,
     compute_blocks,
     crew_for,
@@ -111,11 +112,11 @@ class Evaluation:
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        against = {} if self._against is None else {f"{self._against}": checksum(self._against / "metrics.json")}
+        against = {} if self._against is None else {"the other evaluation": checksum(self._against / "metrics.json")}
         return {
             "the code": str(ALGORITHM_VERSIONS["evaluate"]),
             "the settings": digest(science(self._settings), self._verify),
-            f"the segmentation {self._segmentation}": content_of_complete(self._segmentation),
+            "the segmentation": content_of_complete(self._segmentation),
             f"volume {self._volume.name}": self._volume.state(),
             **against,
         }
@@ -161,7 +162,7 @@ class Evaluation:
         """(3, K) uint64: true ids, segments, rising, and counts."""
         return self.folder / "blocks" / f"{index}-cells.npy"
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         nodes = self._node_segments()
         skeletons = self.truth.skeletons
         scores: SkeletonScores | None = None
@@ -175,11 +176,13 @@ class Evaluation:
             self._verified(skeletons, nodes, scores)
         comparison = _compare(scores, self._against, self._volume) if self._against is not None else None
         voxels = LabelScores.from_tally(self._tally(), self.truth.rule) if self.truth.has_voxels else None
-        write_text(self.folder / "errors.csv", errors_table(errors, self._volume))
+        tables = {self.folder / "errors.csv": errors_table(errors, self._volume)}
         if scores is not None:
-            write_text(self.folder / "skeletons.csv", skeletons_table(scores))
+            tables[self.folder / "skeletons.csv"] = skeletons_table(scores)
         if voxels is not None:
-            write_text(self.folder / "objects.csv", objects_table(voxels))
+            tables[self.folder / "objects.csv"] = objects_table(voxels)
+        for path, table in tables.items():
+            write_text(path, table)
         complete = read_json(self._segmentation / "complete.json")
         metrics = {
             "schema": 1,
@@ -194,7 +197,7 @@ class Evaluation:
         }
         write_json(self.last_file, metrics)
         _tell(metrics)
-        return {}
+        return Finished([*tables, self.last_file])
 
     def _node_segments(self) -> np.ndarray:
         """(N,) of all nodes."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.components import BlockSummary, join_blocks, label_block, level_of
@@ -77,7 +77,7 @@ class BlockSweep:
         return {
             "the code": str(ALGORITHM_VERSIONS["sweep"]),
             "the settings": digest(science(self._settings)),
-            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            "the prediction": content_of_complete(self._prediction),
             f"volume {self._volume.name}": self._volume.state(),
         }
 
@@ -163,7 +163,7 @@ class BlockSweep:
     def _tried_file(self, i: int, index: int) -> Path:
         return self.folder / "blocks" / f"{index}-tried-{i}.npz"
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         sweep = finish_sweep(self._forest(), self.truth.node_voxels)
         skeletons = self.truth.skeletons
         tried = self._settings.sweep.thresholds
@@ -178,7 +178,7 @@ class BlockSweep:
             write_levels(self.folder, self._volume.name, curve, levels)
         else:
             write_tried(self.folder, self._volume.name, list(self._tried(tried, sweep)), levels)
-        return {}
+        return Finished([self.last_file])
 
     def _forest(self) -> RegionForest:
         """Of the whole volume: pairs are joined as soon as both are there, so that few regions are held at once."""

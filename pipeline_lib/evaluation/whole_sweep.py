@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline_lib.artefacts import BlockDone, Crew, Run, compute_blocks
+from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
@@ -69,7 +69,7 @@ class WholeSweep:
         return {
             "the code": str(ALGORITHM_VERSIONS["sweep"]),
             "the settings": digest(science(self._settings)),
-            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            "the prediction": content_of_complete(self._prediction),
             f"volume {self._volume.name}": self._volume.state(),
         }
 
@@ -99,10 +99,10 @@ class WholeSweep:
     def _file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         tried = [self._scores(index) for index in tqdm(range(self.n_blocks), desc="scores", unit="threshold")]
         write_tried(self.folder, self._volume.name, tried, levels=None)
-        return {}
+        return Finished([self.last_file])
 
     def _scores(self, index: int) -> TriedThreshold:
         arrays = read_arrays(self._file(index))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import kimimaro
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from pipeline_lib.artefacts import BlockDone, Budget, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
@@ -114,7 +113,7 @@ class BlockSkeletons:
     def _file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         parts = [read_arrays(self._file(index)) for index in range(self.n_blocks)]
         first = np.cumsum([0, *(len(part["keys"]) for part in parts)])
         nodes, index = np.unique(np.concatenate([part["keys"] for part in parts]), axis=0, return_inverse=True)
@@ -124,7 +123,7 @@ class BlockSkeletons:
         save_skeletons(self.last_file, Skeletons(positions_nm, nodes[:, 0], edges))
         n_skeletons = len(np.unique(nodes[:, 0]))
         print(f"skeletons: {n_skeletons} whole ones from {self.n_blocks} blocks of labels at full resolution")
-        return {}
+        return Finished([self.last_file])
 
 
 def _without_loops(edges: np.ndarray, positions_nm: np.ndarray) -> np.ndarray:

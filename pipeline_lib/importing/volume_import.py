@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Budget, Run, compute_blocks, crew_for, read_json, run_task, write_json
+from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blocks, crew_for, read_json, run_task, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry.grid import Block
 from pipeline_lib.importing.block_skeletons import make_skeletons
@@ -183,7 +183,7 @@ class VolumeImport:
         files += write_box(open_array(self.folder / MASK, writable=True), box, mask)
         return files, {**facts, "mask": cells_of(box, mask), "all_labelled": bool(found.labelled.all())}
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         told = [read_json(self._facts(index)) for index in range(self.n_blocks)]
         cells: dict[str, Cells] = {name: {} for name in ("image", "labels", "mask")}
         for facts in told:
@@ -208,7 +208,8 @@ class VolumeImport:
             source=inputs.image.where,
         )
         volume.save(cells)
-        return {}
+        skeletons = [volume.skeletons_file] if volume.skeletons_file is not None else []
+        return Finished([self.last_file, *skeletons])
 
     def _add_skeletons(self, cells: Cells, *, masked: bool) -> str | None:
         """The path of the skeletons in the folder: those given, or those made from the labels."""

@@ -14,7 +14,7 @@ import zarr
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline_lib.artefacts import BlockDone, Budget, Run, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, crew_for, run_task
 from pipeline_lib.artefacts.measure import forget_peak_memory, peak_memory_mb
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
@@ -100,7 +100,7 @@ class Prediction:
         return {
             "the code": str(ALGORITHM_VERSIONS["predict"]),
             "the settings": digest(science(self._settings)),
-            f"the checkpoint {self._checkpoint}": self._network.checksum,
+            "the checkpoint": self._network.checksum,
             f"volume {self._volume.name}": self._volume.state(),
         }
 
@@ -191,13 +191,14 @@ class Prediction:
                 yield BlockDone(wanted[block.index], tuple(files), wall_s, round(peak_memory_mb(), 1))
             start = time.perf_counter()
 
-    def finish(self) -> Mapping[str, Any]:
-        return {
+    def finish(self) -> Finished:
+        facts = {
             "shape": [len(self.offsets_vox), *self._volume.shape_vox],
             "offsets_vox": [list(offset) for offset in self.offsets_vox],
             "forward_calls": self.forward_calls,
             "forward_calls_whole_volume": count_patches(self._volume.shape_vox, self.patch_vox),
         }
+        return Finished(facts=facts)
 
 
 def _layers_with(column: Column, wanted: Mapping[int, int]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, read_json
+from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.components import grow_segments
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -50,7 +50,7 @@ class BlockGrowth:
         return {
             "the code": str(ALGORITHM_VERSIONS["segment"]),
             "the growth": str(self._settings.grow_vox),
-            f"the segmentation {self._ungrown}": content_of_complete(self._ungrown),
+            "the segmentation": content_of_complete(self._ungrown),
         }
 
     @property
@@ -87,6 +87,6 @@ class BlockGrowth:
         grown = grow_segments(labels, self._settings.grow_vox)[block.write_box.relative_to(block.read_box).slices]
         return write_box(open_array(self.folder / ARRAY, writable=True), block.write_box, grown)
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         choice, n_segments = self._before["choice"], self._before["n_segments"]
         return finish_segmentation(self.folder, self._volume, choice=choice, n_segments=n_segments)

@@ -10,7 +10,7 @@ from typing import Any
 
 import zarr
 
-from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, read_json, run_task
+from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.components import BlockLabels, BlockSummary, JoinedBlocks, join_blocks, label_block
@@ -82,7 +82,7 @@ class BlockLabelling:
             "the code": str(ALGORITHM_VERSIONS["segment"]),
             "the smallest size": str(self.blocks.settings.min_size_vox),
             "the choice of the threshold": str(sorted(self._chosen.items())),
-            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            "the prediction": content_of_complete(self._prediction),
         }
 
     @property
@@ -104,7 +104,7 @@ class BlockLabelling:
         write_arrays(path, self.blocks.label(index, threads=self._crew.threads).summary.arrays())
         return [path]
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         n_open = sum(len(summary.open_ids) for summary in self._summaries())
         need_mb = _JOIN_BYTES * n_open / 1e6
         if need_mb > self._memory_mb:
@@ -116,7 +116,8 @@ class BlockLabelling:
         joined = join_blocks(self.blocks.grid.counts, self._summaries(), min_size_vox=smallest)
         for name, array in asdict(joined).items():
             write_array(_joined_file(self.folder, name), array)
-        return {"choice": self._chosen, "n_segments": joined.n_segments}
+        files = [_joined_file(self.folder, name) for name in asdict(joined)]
+        return Finished(files, {"choice": self._chosen, "n_segments": joined.n_segments})
 
     def _summaries(self) -> Iterator[BlockSummary]:
         return (read_summary(self.folder, index) for index in range(self.n_blocks))

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artefacts import BlockDone, Run, compute_blocks, crew_for, read_json, run_task
+from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.components import JoinedBlocks, relabel
 from pipeline_lib.segmentation.growth import BlockGrowth
@@ -67,8 +67,8 @@ class BlockSegmentation:
     def inputs(self) -> Mapping[str, str]:
         return {
             "the code": str(ALGORITHM_VERSIONS["segment"]),
-            f"the components {self._components}": digest(content_of_complete(self._components), self._labelled["inputs"]),
-            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            "the components": digest(content_of_complete(self._components), self._labelled["inputs"]),
+            "the prediction": content_of_complete(self._prediction),
         }
 
     @property
@@ -95,6 +95,6 @@ class BlockSegmentation:
         labels = relabel(found.labels, self.joined.table(index, found.summary), threads=self._crew.threads)
         return write_box(open_array(self.folder / ARRAY, writable=True), self.blocks.grid[index].write_box, labels)
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         choice, n_segments = self._labelled["choice"], self._labelled["n_segments"]
         return finish_segmentation(self.folder, self._volume, choice=choice, n_segments=n_segments)

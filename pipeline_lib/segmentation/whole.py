@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Crew, Run, compute_blocks, read_json, run_task, write_json
+from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.components import segment_affinities
@@ -72,7 +72,7 @@ class WholeSegmentation:
             "the code": str(ALGORITHM_VERSIONS["segment"]),
             "the settings": digest(science(self._settings)),
             "the choice of the threshold": str(sorted(self._chosen.items())),
-            f"the prediction {self._prediction}": content_of_complete(self._prediction),
+            "the prediction": content_of_complete(self._prediction),
         }
 
     def create(self) -> None:
@@ -90,6 +90,6 @@ class WholeSegmentation:
         box = Box.of_shape(self._volume.shape_vox)
         return [*write_box(open_array(self.folder / ARRAY, writable=True), box, labels), path]
 
-    def finish(self) -> Mapping[str, Any]:
+    def finish(self) -> Finished:
         n_segments = read_json(self.folder / "n_segments.json")
         return finish_segmentation(self.folder, self._volume, choice=self._chosen, n_segments=n_segments)

@@ -2,57 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import Budget
+from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid
-from pipeline_lib.settings.scoring import SHARD_VOX
+from pipeline_lib.geometry import Box
+from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
+from pipeline_lib.settings.stages import science
 from pipeline_lib.settings.volumes import SyntheticVolume as SyntheticSettings
 from pipeline_lib.skeletons import save_skeletons
 from pipeline_lib.synthetic.volume import generate
-from pipeline_lib.volumes import Volume, create_array, write_box
+from pipeline_lib.volumes import Volume, create_array, open_array, write_box
+from pipeline_lib.volumes.content import cells_of
 from pipeline_lib.volumes.ome import write_ome_metadata
 
 _VOXEL_BYTES = 25  # while a volume is generated
+IMAGE, LABELS = "image.zarr", "labels.zarr"
 
 
-def generate_volume(name: str, settings: SyntheticSettings, folder: Path, *, budget: Budget) -> Volume:
+def generate_volume(name: str, settings: SyntheticSettings, folder: Path, *, run: Run) -> None:
     """Generate a volume and write image, labels, skeletons and, last, `volume.json` into `folder`.
 
     The volume is held in memory; UserError for one that does not fit into the budget.
     """
     need_mb = PROCESS_MB + _VOXEL_BYTES * prod(settings.shape_vox) / 1e6
-    if need_mb > budget.memory_mb:
+    if need_mb > run.budget.memory_mb:
         raise UserError(
             f"a synthetic volume of {' x '.join(map(str, settings.shape_vox))} voxels takes {need_mb:.0f} MB, but the memory "
-            f"budget is {budget.memory_mb:.0f} MB; make volumes.{name}.shape_vox smaller"
+            f"budget is {run.budget.memory_mb:.0f} MB; make volumes.{name}.shape_vox smaller"
         )
-    (folder / "volume.json").unlink(missing_ok=True)
-    made = generate(settings.shape_vox, voxel_size_nm=settings.voxel_size_nm, seed=settings.seed)
-    _write(folder / "image.zarr", made.image, settings, labels=False)
-    _write(folder / "labels.zarr", made.labels, settings, labels=True)
-    save_skeletons(folder / "skeletons.npz", made.skeletons)
-    n_neurites = len(np.unique(made.skeletons.node_skeleton_ids))
-    print(f"{name}: {n_neurites} neurites in {' x '.join(map(str, settings.shape_vox))} voxels")
-    return Volume(
-        folder,
-        name,
-        settings.shape_vox,
-        settings.voxel_size_nm,
-        labels_path="labels.zarr/0",
-        skeletons_path="skeletons.npz",
-        source=f"synthetic, seed {settings.seed}",
-    ).save()
+    run_task(Generation(name, settings, folder, threads=run.budget.threads), run)
 
 
-def _write(group: Path, values: np.ndarray, settings: SyntheticSettings, *, labels: bool) -> None:
-    attributes = {"axes": "zyx", "voxel_size_nm": list(settings.voxel_size_nm)}
-    array = create_array(group / "0", values.shape, str(values.dtype), attributes=attributes)
-    for block in BlockGrid(settings.shape_vox, SHARD_VOX):
-        write_box(array, block.write_box, values[block.write_box.slices])
-    write_ome_metadata(group, group.stem, settings.voxel_size_nm, labels=labels)
+class Generation:
+    """One block, which is the volume."""
+
+    n_blocks = 1
+    layout: Mapping[str, Any] = {}
+
+    def __init__(self, name: str, settings: SyntheticSettings, folder: Path, *, threads: int) -> None:
+        self.name = f"import {name}"
+        self.folder = folder
+        self.created = tuple(folder / group / "0" / "zarr.json" for group in (IMAGE, LABELS))
+        self.last_file = folder / "volume.json"
+        self._volume_name = name
+        self._settings = settings
+        self._crew = Crew(workers=1, threads=threads)
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {
+            "the code": str(ALGORITHM_VERSIONS["import"]),
+            "the settings": digest(self._volume_name, science(self._settings)),
+        }
+
+    def create(self) -> None:
+        attributes = {"axes": "zyx", "voxel_size_nm": list(self._settings.voxel_size_nm)}
+        for group, dtype in ((IMAGE, "uint8"), (LABELS, "uint32")):
+            create_array(self.folder / group / "0", self._settings.shape_vox, dtype, attributes=attributes)
+
+    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.generate, blocks, self._crew, name=self.name)
+
+    def generate(self, index: int) -> list[Path]:
+        settings, box = self._settings, Box.of_shape(self._settings.shape_vox)
+        made = generate(settings.shape_vox, voxel_size_nm=settings.voxel_size_nm, seed=settings.seed)
+        files = []
+        for group, values in ((IMAGE, made.image), (LABELS, made.labels)):
+            files += write_box(open_array(self.folder / group / "0", writable=True), box, values)
+        skeletons, facts = self.folder / "skeletons.npz", self.folder / "facts.json"
+        save_skeletons(skeletons, made.skeletons)
+        n_neurites = len(np.unique(made.skeletons.node_skeleton_ids))
+        write_json(facts, {"image": cells_of(box, made.image), "labels": cells_of(box, made.labels), "n_neurites": n_neurites})
+        return [*files, skeletons, facts]
+
+    def finish(self) -> Finished:
+        settings, facts = self._settings, read_json(self.folder / "facts.json")
+        for group in (IMAGE, LABELS):
+            write_ome_metadata(self.folder / group, Path(group).stem, settings.voxel_size_nm, labels=group == LABELS)
+        Volume(
+            self.folder,
+            self._volume_name,
+            settings.shape_vox,
+            settings.voxel_size_nm,
+            labels_path=f"{LABELS}/0",
+            skeletons_path="skeletons.npz",
+            source=f"synthetic, seed {settings.seed}",
+        ).save({name: facts[name] for name in ("image", "labels")})
+        print(f"{self._volume_name}: {facts['n_neurites']} neurites in {' x '.join(map(str, settings.shape_vox))} voxels")
+        return Finished([self.last_file])

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipeline_lib.artefacts import Crew, compute_blocks, read_json, write_json, write_text
+from pipeline_lib.artefacts import Crew, Finished, compute_blocks, read_json, write_json, write_text
 from pipeline_lib.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Squares:
     def finish(self):
         total = sum(int(self.path(k).read_text()) for k in range(self.n_blocks) if k != 3)
         write_json(self.folder / "sum.json", total)
-        return {"sum": total}
+        return Finished([self.folder / "sum.json"], {"sum": total})
 
     def complete(self):
         return read_json(self.last_file)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from squares import Squares
 
-from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task
+from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task, write_json
 from pipeline_lib.artefacts.blockwise import content_of_complete, job_records, shares
 from pipeline_lib.artefacts.budget import PROCESS_MB, largest_fitting
+from pipeline_lib.artefacts.records import Records, checksum
 from pipeline_lib.errors import UserError
 
 BUDGET = Budget(memory_mb=1000)
@@ -135,6 +136,8 @@ def test_a_job_whose_inputs_differ_from_the_plan_names_them(tmp_path, text):
     task.inputs = {**task.inputs, "the numbers": "halves"}
     with pytest.raises(UserError, match="squares: the numbers has changed since it was planned; run the workflow again"):
         step(task, text)
+    left = {path.suffix for path in (tmp_path / "shards").iterdir()}
+    assert left == {".journal"}, "the workflow would take the plan and its jobs for done"
 
 
 def test_an_input_that_changes_while_it_is_read_is_named(tmp_path):
@@ -235,12 +238,80 @@ def test_a_finished_block_that_changes_makes_its_artefact_unfinished(tmp_path, d
     os.utime(Squares(tmp_path).path(2), (1, 1))
     assert content_of_complete(tmp_path) == content
     damage(Squares(tmp_path))
-    with pytest.raises(UserError, match=r": 1 of 7 blocks have changed since they were computed, the first is 5; run the work"):
+    with pytest.raises(UserError, match=r": 1 of 7 blocks have changed since they were computed, the first is 5; run the wo"):
         content_of_complete(tmp_path)
     assert job_records(tmp_path, 3) == [f"{tmp_path}/shards/{k}-of-3.json" for k in range(3)]
     assert [Path(path).exists() for path in job_records(tmp_path, 3)] == [True, True, False]
     assert sum(len(task.computed) for task in in_jobs(tmp_path, 3)) == 1
     assert content_of_complete(tmp_path) == content
+
+
+def test_a_file_of_finishing_that_changes_makes_its_artefact_unfinished(tmp_path):
+    task = Squares(tmp_path)
+    step(task, "all")
+    (tmp_path / "sum.json").write_text("7")
+    with pytest.raises(UserError, match="a file has changed since it was written; run the workflow again"):
+        content_of_complete(tmp_path)
+    with pytest.raises(UserError, match="holds no complete result"):
+        content_of_complete(tmp_path)
+    step(task, "all")
+    assert read_json(tmp_path / "sum.json") == SUM
+    (tmp_path / "sum.json").unlink()
+    step(task, "all")
+    assert read_json(tmp_path / "sum.json") == SUM
+    assert len(task.computed) == 7
+
+
+def test_blocks_that_were_read_from_a_changed_input_are_forgotten(tmp_path):
+    """Also when the input is as before at the next run."""
+
+    class Edited(Squares):
+        def square(self, block):
+            if block == 2:
+                self.inputs = {**self.inputs, "the numbers": "broken"}
+            return super().square(block)
+
+    step(Squares(tmp_path), "all", max_blocks=2)
+    with pytest.raises(UserError, match="squares: the numbers has changed while it was read"):
+        step(Edited(tmp_path), "all")
+    with pytest.raises(UserError, match="squares: the numbers has changed while it was read"):
+        step(Edited(tmp_path, fails_in=4), "all")  # that it failed may follow from the change
+    task = Squares(tmp_path)
+    step(task, "all")
+    assert task.computed == [2, 3, 4, 5, 6]
+
+
+def test_of_several_records_of_a_block_that_of_its_file_counts(tmp_path):
+    """Jobs of two divisions have computed a block, not equal to the bit, as networks do on two machines."""
+    in_jobs(tmp_path, 4)
+    (tmp_path / "complete.json").unlink()
+    first = (tmp_path / "shards" / "0-of-4.journal").read_text()
+    step(Squares(tmp_path), "0/2")
+    Squares(tmp_path).path(0).write_text("0.0")
+    record = json.loads(first.splitlines()[0])
+    found = Squares(tmp_path).path(0).stat()
+    record["files"] = {"squares/0.txt": [found.st_size, found.st_mtime_ns, checksum(Squares(tmp_path).path(0))]}
+    (tmp_path / "shards" / "0-of-2.journal").write_text(json.dumps(record) + "\n")
+    for name in ("0-of-2", "9-of-9"):
+        (tmp_path / "shards" / "0-of-2.journal").rename(tmp_path / "shards" / f"{name}.journal")
+        records = Records(tmp_path, record["digest"]).read()
+        assert records[0].files == {"squares/0.txt": tuple(record["files"]["squares/0.txt"])}
+        (tmp_path / "shards" / f"{name}.journal").rename(tmp_path / "shards" / "0-of-2.journal")
+
+
+def test_what_is_finished_from_a_changed_input_does_not_stay(tmp_path):
+    class Edited(Squares):
+        def finish(self):
+            self.inputs = {**self.inputs, "the numbers": "broken"}
+            write_json(self.folder / "last.json", {})
+            return super().finish()
+
+    task = Edited(tmp_path)
+    task.last_file = tmp_path / "last.json"
+    with pytest.raises(UserError, match="squares: the numbers has changed while it was read"):
+        step(task, "all")
+    assert not task.last_file.exists()
+    assert not (tmp_path / "complete.json").exists()
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):

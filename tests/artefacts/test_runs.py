@@ -158,3 +158,15 @@ def test_the_command(tmp_path, monkeypatch):
     assert pruned.output.splitlines()[:-1] == lines
     assert pruned.output.splitlines()[-1] == "deleted 5 results, 0.0 MB"
     assert names(list_artefacts([base])) == ids(base)
+
+
+def test_an_evaluation_that_another_is_compared_with_is_kept(tmp_path):
+    base = run(tmp_path, segmentation={"min_size_vox": 7})
+    (evaluation,) = {Path(file).parents[1] for file in Paths(base).metrics()}
+    compared = run(tmp_path, evaluation={"against": str(evaluation)})
+    gone = prune([compared])
+    assert evaluation.is_dir()
+    assert gone
+    assert all(artefact.folder != evaluation for artefact in gone)
+    elsewhere = run(tmp_path, evaluation={"against": str(tmp_path / "elsewhere")})
+    assert evaluation in {artefact.folder for artefact in prune([elsewhere])}

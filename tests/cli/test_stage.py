@@ -1,8 +1,11 @@
 """What surrounds every stage: log, lock, record, exit codes."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +59,11 @@ def test_a_stage_ends_when_its_workflow_is_killed(tmp_path):
         "    time.sleep(60)\n"
         "    (folder / 'ended').write_text('')\n"
     )
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {work!r}, {str(tmp_path)!r}])"
+    parent = (
+        "import os, subprocess, sys\n"
+        "os.environ['PIPELINE_WORKFLOW'] = str(os.getpid())\n"
+        f"subprocess.run([sys.executable, '-c', {work!r}, {str(tmp_path)!r}])"
+    )
     with subprocess.Popen([sys.executable, "-c", parent]) as workflow:
         end = time.monotonic() + 60
         while not (tmp_path / "started").exists() and time.monotonic() < end:
@@ -65,3 +72,41 @@ def test_a_stage_ends_when_its_workflow_is_killed(tmp_path):
     with stage("test", tmp_path, None):  # waits for the lock, which the orphan gives up
         assert (tmp_path / "started").exists()
         assert not (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_stage_with_a_line_and_what_follows_it_does_not_disturb(tmp_path, capsys, number):
+    with pytest.raises(SystemExit) as ended, stage("test", tmp_path, tmp_path / "a.log"):
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            (tmp_path / "cleaned").write_text("")
+    assert ended.value.code == 128 + number
+    assert (tmp_path / "cleaned").exists()
+    assert capsys.readouterr().err == f"test: ended by {number.name}; run again to go on\n"
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_a_stage_whose_workflow_has_died_before_does_not_start(tmp_path, capsys, monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    monkeypatch.setenv("PIPELINE_WORKFLOW", str(process.pid))
+    with pytest.raises(SystemExit) as ended, stage("test", tmp_path, None):
+        (tmp_path / "started").write_text("")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_full_disk_does_not_end_a_stage_where_its_log_is(tmp_path, capsys):
+    with stage("test", tmp_path, Path("/dev/full")):
+        print("a line")
+    assert capsys.readouterr().out == "a line\n"
+    assert read_json(tmp_path / "record.json")["stage"] == "test"
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    (tmp_path / ".record.json.7.partial").write_text("half")
+    with stage("test", tmp_path, None):
+        pass
+    assert not list(tmp_path.glob(".*.partial"))

@@ -1,12 +1,10 @@
-"""Where the disk is full a run ends with one line that says so; with more space the plain command goes on to the same result."""
+"""Where the disk is full a run ends with one line that says so; with more space the same command goes on."""
 
 import os
 import subprocess
 from contextlib import contextmanager
 
 import pytest
-from blocks_project import blocks_project
-from same_results import assert_same_result
 
 STEPS_KB = [int(size) for size in os.environ.get("TEST_FULL_DISK_KB", "20 400 820 1300 2600 3700").split()]
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a workflow within seconds, with all that it started, whether they reach the whole group or its head."""
+"""Ctrl-C and SIGTERM end a workflow within seconds, with all that it started, whichever of its processes they reach."""
 
 import os
 import signal

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -103,6 +104,12 @@ def source_of(wc):
     return run.volumes[name]
 
 
+@cache
+def state_of_source(volume):
+    run, name = VOLUMES[volume]
+    return sources.source_state(run.volumes[name])
+
+
 def memory_mb(wc, threads):
     """Unless the profile says what a stage may use: the memory of this machine, shared by the jobs that fit its cores."""
     return int(
@@ -122,4 +129,5 @@ onstart:
 
 
 onsuccess:
-    shell("python -m pipeline_lib headline {PATHS.report:q}")
+    if Path(PATHS.report).exists():
+        shell("python -m pipeline_lib headline {PATHS.report:q}")

@@ -20,7 +20,7 @@ rule import_volume:
         settings=lambda wc: stages.science_json(
             stages.import_stage(*VOLUMES[wc.volume])
         ),
-        source_state=lambda wc: sources.source_state(source_of(wc)),
+        source_state=lambda wc: state_of_source(wc.volume),
         step=last_step,
     shell:
         "exec python -m pipeline_lib import --output {params.output:q} --settings {params.settings:q}"
