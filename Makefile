@@ -11,9 +11,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV)/bin/pytest
 
-# A hundred kills, where `make test` has a few; about an hour.
+# A hundred kills, and a disk that is full at any place, where `make test` has a few of each; about an hour.
 test-kills: $(INSTALLED)
-	TEST_KILLS=100 $(VENV)/bin/pytest -s tests/workflow/test_kills.py
+	TEST_KILLS=100 TEST_FULL_DISK_KB="$$(seq -s' ' 20 200 5420)" $(VENV)/bin/pytest -s tests/workflow/test_kills.py tests/workflow/test_full_disk.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -49,8 +49,8 @@ class BlockTask(Protocol):
     user knows each by; they are computed each time they are asked for, and raise a UserError for what has changed.
 
     layout: plain JSON values that decide how the work is cut, such as the size of blocks; another layout starts an unfinished
-    artefact anew and leaves a finished one alone. created: files that `create` makes; without one of them the artefact starts anew.
-    last_file: what `finish` writes last.
+    artefact anew and leaves a finished one alone. created: files that `create` makes; without one of them the artefact starts
+    anew. last_file: what `finish` writes last.
     """
 
     @property

@@ -76,12 +76,15 @@ def test_a_stage_ends_when_its_workflow_is_killed(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_stage_with_a_line_and_what_follows_it_does_not_disturb(tmp_path, capsys, number):
-    with pytest.raises(SystemExit) as ended, stage("test", tmp_path, tmp_path / "a.log"):
+    def work():
         try:
             os.kill(os.getpid(), number)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
             (tmp_path / "cleaned").write_text("")
+
+    with pytest.raises(SystemExit) as ended, stage("test", tmp_path, tmp_path / "a.log"):
+        work()
     assert ended.value.code == 128 + number
     assert (tmp_path / "cleaned").exists()
     assert capsys.readouterr().err == f"test: ended by {number.name}; run again to go on\n"

@@ -5,8 +5,10 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
+from blocks_project import blocks_project
+from same_results import assert_same_result
 
-STEPS_KB = [int(size) for size in os.environ.get("TEST_FULL_DISK_KB", "20 400 820 1300 2600 3700").split()]
+STEPS_KB = [int(size) for size in os.environ.get("TEST_FULL_DISK_KB", "400 1300 2600 4700").split()]
 
 
 @contextmanager
@@ -21,3 +23,24 @@ def small_disk(folder, size_kb):
         yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_loses_nothing(undisturbed, tmp_path):
+    workflow = blocks_project(tmp_path / "full disk")
+    with small_disk(workflow.folder / "results", STEPS_KB[0]) as remount:
+        for size_kb in STEPS_KB:
+            remount(f"size={size_kb}k")
+            shown, code = workflow.run(check=False)
+            assert code != 0
+            assert "No space left on device" in shown
+            assert "Traceback" not in shown
+        remount("size=100m")
+        workflow.run()
+        assert_same_result(undisturbed, workflow)
+        assert not list(workflow.results().rglob("*.partial"))
+        remount("ro")
+        shown, code = workflow.run("--forcerun", "evaluate", check=False)
+        assert code != 0
+        assert "results is not a folder that can be written; give another one as `results`" in shown
+        assert "Traceback" not in shown

@@ -5,19 +5,12 @@ import shutil
 
 import pytest
 from blocks_project import blocks_project
-from killing import STAGES, TARGETS, killed, passes, watched
+from killing import STAGES, TARGETS, killed, passes
 from processes import none_left_in
 from same_results import assert_same_result
 
 SEED = 20261125
 KILLS = int(os.environ.get("TEST_KILLS", "8"))  # `make test-kills` asks for more
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    workflow = blocks_project(tmp_path_factory.mktemp("undisturbed") / "a user's folder")
-    workflow.durations_s = watched(workflow)
-    return workflow
 
 
 @pytest.mark.slow
