@@ -209,15 +209,24 @@ class Evaluation:
 
     def _tally(self) -> LabelTally:
         """Of the tables of all blocks, joined for so many segments at a time as fit into memory."""
-        files = [map_array(self._cells_file(index)) for index in range(self.n_blocks)]
-        bounds = _bounds([cells[1] for cells in files])
+        columns = [self._drawn(index) for index in range(self.n_blocks)]
         tallies = []
-        for low, high in pairwise(bounds):
-            spans = [np.searchsorted(cells[1], (low, high)) for cells in files]
-            parts = [np.asarray(cells[:, start:stop]) for cells, (start, stop) in zip(files, spans, strict=True)]
+        for low, high in pairwise(_bounds([column for column, _ in columns], sum(length for _, length in columns))):
+            parts = [self._cells_between(index, low, high) for index in range(self.n_blocks)]
             truth, segments, counts = np.concatenate(parts, axis=1)
             tallies.append(LabelTally.of(Contingency.of_cells(truth, segments, counts.astype(np.int64))))
         return LabelTally.added(tallies)
+
+    def _drawn(self, index: int) -> tuple[np.ndarray, int]:
+        """Of the table of one block, as many segments apart as there are blocks, and its length."""
+        segments = map_array(self._cells_file(index))[1]
+        return np.array(segments[:: self.n_blocks]), len(segments)
+
+    def _cells_between(self, index: int, low: np.uint64, high: np.uint64) -> np.ndarray:
+        """(3, K) of the table of one block; its file is closed again, as more blocks than files can be open."""
+        cells = map_array(self._cells_file(index))
+        start, stop = np.searchsorted(cells[1], (low, high))
+        return np.array(cells[:, start:stop])
 
     def _verified(self, skeletons: Skeletons | None, nodes: np.ndarray, scores: SkeletonScores | None) -> None:
         if skeletons is None or scores is None:
@@ -230,11 +239,14 @@ class Evaluation:
             raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
 
 
-def _bounds(columns: Sequence[np.ndarray]) -> list[np.uint64]:
-    """Ids that divide the segments of all columns, each (K,) and rising, so that few entries lie between two of them."""
-    n_parts = max(1, -(-sum(map(len, columns)) // _MOST_CELLS))
-    drawn = np.sort(np.concatenate([column[:: len(columns)] for column in columns]))
-    inner = np.unique(drawn[np.arange(1, n_parts) * len(drawn) // n_parts])
+def _bounds(drawn: Sequence[np.ndarray], n_cells: int) -> list[np.uint64]:
+    """Ids that divide the segments of all tables, so that few of the `n_cells` entries lie between two of them.
+
+    drawn: of each table every n-th segment, where there are n tables.
+    """
+    n_parts = max(1, -(-n_cells // _MOST_CELLS))
+    ids = np.sort(np.concatenate(drawn))
+    inner = np.unique(ids[np.arange(1, n_parts) * len(ids) // n_parts])
     return [np.uint64(0), *inner[inner > 0], np.uint64(np.iinfo(np.uint64).max)]
 
 

@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import resource
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,24 @@ def test_jobs_share_the_blocks(volume, tmp_path):
         evaluate_volume(stage_of((4, 8, 8)), folder, volume, tmp_path / "jobs", run=run)
     assert read_json(tmp_path / "jobs" / "metrics.json") == expected
     assert (tmp_path / "jobs" / "errors.csv").read_text() == (tmp_path / "one" / "errors.csv").read_text()
+
+
+@pytest.fixture
+def few_files():
+    """Only about 40 more files can be open than now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("most_cells", [10, 2_000_000])
+def test_more_blocks_than_files_can_be_open(volume, tmp_path, few_files, monkeypatch, most_cells):
+    monkeypatch.setattr(evaluate_module, "_MOST_CELLS", most_cells)
+    segmentation = random_segmentation(volume, 2)
+    folder = written(tmp_path / "segmentation" / "val", segmentation)
+    told = evaluated(folder, volume, tmp_path / "scores", block_vox=(4, 4, 4))
+    assert told["voxels"] == score_labels(np.asarray(volume.labels()[:]), segmentation).to_json()
 
 
 def test_a_block_that_does_not_fit_is_refused(volume, tmp_path):
