@@ -49,19 +49,13 @@ def crew_for(
     need_mb: Callable[[tuple[int, int, int]], float],
     setting: str,
     step_vox: tuple[int, int, int],
+    otherwise: str = "",
 ) -> Crew:
     """As many workers as the memory allows, at most one for each thread and block; what was chosen is printed.
 
-    need_mb: what one worker holds for blocks of a given size, in MB, beside `PROCESS_MB`. A block that does not fit is a
-    UserError that names the largest that does, a multiple of `step_vox`; `setting` is what the user would change.
+    The others are those of `check_block`, which comes first.
     """
-    one_mb = PROCESS_MB + need_mb(block_vox)
-    if one_mb > budget.memory_mb:
-        fitting = largest_fitting(block_vox, step_vox, lambda block: PROCESS_MB + need_mb(block) <= budget.memory_mb)
-        advice = f"the largest that fits is {list(fitting)}" if fitting else f"no multiple of {list(step_vox)} fits"
-        raise UserError(
-            f"{setting} {list(block_vox)} takes {one_mb:.0f} MB, but the memory budget is {budget.memory_mb:.0f} MB; {advice}"
-        )
+    one_mb = check_block(budget, block_vox=block_vox, need_mb=need_mb, setting=setting, step_vox=step_vox, otherwise=otherwise)
     most = int((budget.memory_mb - PROCESS_MB) // one_mb)  # beside them, the stage's own process
     workers = max(1, min(most, budget.threads, n_blocks))
     shape = " x ".join(map(str, block_vox))
@@ -72,6 +66,31 @@ def crew_for(
         flush=True,
     )
     return Crew(workers, max(1, budget.threads // workers))
+
+
+def check_block(
+    budget: Budget,
+    *,
+    block_vox: tuple[int, int, int],
+    need_mb: Callable[[tuple[int, int, int]], float],
+    setting: str,
+    step_vox: tuple[int, int, int],
+    otherwise: str = "",
+) -> float:
+    """What one worker takes, in MB; UserError where that does not fit.
+
+    need_mb: what one worker holds for blocks of a given size, in MB, beside `PROCESS_MB`. setting: what the user would change;
+    the message names the largest block that fits, a multiple of `step_vox`. otherwise: what else to do, where none fits.
+    """
+    one_mb = PROCESS_MB + need_mb(block_vox)
+    if one_mb > budget.memory_mb:
+        fitting = largest_fitting(block_vox, step_vox, lambda block: PROCESS_MB + need_mb(block) <= budget.memory_mb)
+        none_fits = otherwise or f"no multiple of {list(step_vox)} fits"
+        advice = f"the largest that fits is {list(fitting)}" if fitting else none_fits
+        raise UserError(
+            f"{setting} {list(block_vox)} takes {one_mb:.0f} MB, but the memory budget is {budget.memory_mb:.0f} MB; {advice}"
+        )
+    return one_mb
 
 
 def largest_fitting(

@@ -23,7 +23,9 @@ from pipeline_lib.volumes import Volume
 from pipeline_lib.volumes.affinities import open_affinities, read_neighbour_affinities
 
 AFFINITIES = "affinities.zarr/0"
-LABEL_BYTES = 16  # for each voxel of a block: affinities, labels, and what labelling holds beside them
+# For each voxel of a block: affinities, labels, and what labelling holds beside them; and 4 for a table of ids when segments
+# are written. Labelling counts these, too: the blocks are cut when it is planned, and have to fit into memory once more.
+_VOXEL_BYTES = 20
 _JOIN_BYTES = 24  # for each component with an edge out of its block
 
 
@@ -140,8 +142,9 @@ class LabelledBlocks:
         return BlockGrid(as_triple(self.affinities.shape[1:]), self.settings.block_vox)
 
     def need_mb(self, block_vox: Triple) -> float:
+        """Memory to label one block, and to write its segments, in MB."""
         held = [min(b, n) for b, n in zip(block_vox, self.grid.shape_vox, strict=True)]
-        return LABEL_BYTES * held[0] * held[1] * held[2] / 1e6
+        return _VOXEL_BYTES * held[0] * held[1] * held[2] / 1e6
 
     def label(self, index: int, *, threads: int) -> BlockLabels:
         affinities, before, after = read_neighbour_affinities(self.affinities, self.grid[index].write_box)

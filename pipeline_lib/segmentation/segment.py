@@ -11,13 +11,11 @@ from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, cre
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.components import JoinedBlocks, relabel
 from pipeline_lib.segmentation.growth import BlockGrowth
-from pipeline_lib.segmentation.labelling import LABEL_BYTES, LabelledBlocks, read_joined
+from pipeline_lib.segmentation.labelling import LabelledBlocks, read_joined
 from pipeline_lib.segmentation.written import ARRAY, create_segmentation, finish_segmentation
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
-from pipeline_lib.settings.scoring import SHARD_VOX, SegmentationSettings
+from pipeline_lib.settings.scoring import SegmentationSettings
 from pipeline_lib.volumes import Volume, open_array, write_box
-
-_TABLE_BYTES = 4  # for each voxel of a block: ids of the whole volume where they have 64 bits
 
 
 def segment_volume(
@@ -58,9 +56,10 @@ class BlockSegmentation:
             name=self.name,
             block_vox=self.blocks.settings.block_vox,
             n_blocks=self.n_blocks,
-            need_mb=lambda block: self.blocks.need_mb(block) * (1 + _TABLE_BYTES / LABEL_BYTES),
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
+            need_mb=self.blocks.need_mb,
+            setting=f"{self.name}: a block of the components",
+            step_vox=self.blocks.settings.block_vox,
+            otherwise=f"give it more memory, or delete {components} and label again with a smaller segmentation.block_vox",
         )
 
     @property

@@ -139,11 +139,42 @@ def test_a_whole_that_does_not_fit_is_refused(prediction, volume, tmp_path, meth
 
 def test_a_block_that_does_not_fit_is_refused_before_anything_is_written(prediction, volume, tmp_path):
     message = (
-        r"segmentation.block_vox \[256, 384, 256\] takes 441 MB, but the memory budget is 400 MB; the largest that fits is"
+        r"segmentation.block_vox \[256, 384, 256\] takes 463 MB, but the memory budget is 400 MB; the largest that fits is"
     )
     with pytest.raises(UserError, match=message):
         segmented(settings(BLOCKS[-1]), prediction, volume, tmp_path, run=Run(Budget(memory_mb=400)))
     assert not (tmp_path / "components").exists()
+
+
+@pytest.mark.parametrize("block_vox", BLOCKS)
+def test_segments_are_written_in_the_memory_that_labelling_accepts(prediction, volume, tmp_path, block_vox):
+    def fits(stage, memory_mb):
+        run = Run(Budget(memory_mb), Step("plan"))
+        try:
+            if stage == "label":
+                label_volume(settings(block_vox), prediction, volume, tmp_path / "label", choice=None, run=run)
+            else:
+                segment_volume(settings(block_vox), prediction, volume, tmp_path / "s", components=tmp_path / "parts", run=run)
+        except UserError:
+            return False
+        return True
+
+    label_volume(settings(block_vox), prediction, volume, tmp_path / "parts", choice=None, run=RUN)
+    accepted = [fits("label", memory_mb) for memory_mb in range(380, 480, 2)]
+    assert accepted == sorted(accepted)
+    assert 0 < sum(accepted) < len(accepted)
+    assert [fits("segment", memory_mb) for memory_mb in range(380, 480, 2)] == accepted
+
+
+def test_finished_components_that_do_not_fit_are_refused_with_what_helps(prediction, volume, tmp_path):
+    label_volume(settings(), prediction, volume, tmp_path / "components", choice=None, run=RUN)
+    message = (
+        r"segment test: a block of the components \[128, 128, 128\] takes 392 MB, but the memory budget is 390 MB; give it "
+        r"more memory, or delete .*components and label again with a smaller segmentation\.block_vox"
+    )
+    run = Run(Budget(390))
+    with pytest.raises(UserError, match=message):
+        segment_volume(settings(), prediction, volume, tmp_path, components=tmp_path / "components", run=run)
 
 
 def test_a_join_that_does_not_fit_is_refused(prediction, volume, tmp_path, monkeypatch):
