@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 
@@ -79,9 +80,10 @@ class GroundTruth:
 
     def need_mb(self, block_vox: Triple) -> float:
         """Memory to tabulate one block, in MB."""
-        block = self.grid(block_vox)[0]
-        per_voxel = _LABEL_BYTES + _MASK_BYTES + (_DISTANCE_BYTES if self.settings.boundary_tolerance_nm else 0)
-        return per_voxel * block.read_box.n_voxels / 1e6 if self.has_voxels else _LABEL_BYTES * block.write_box.n_voxels / 1e6
+        per_voxel = _LABEL_BYTES
+        if self.has_voxels:
+            per_voxel += _MASK_BYTES + (_DISTANCE_BYTES if self.settings.boundary_tolerance_nm else 0)
+        return per_voxel * prod(self.grid(block_vox).largest_read_vox) / 1e6
 
     def voxels_of(self, block: Block) -> TrueVoxels | None:
         """The truth in the block's write_box; None where there are no labels to score."""

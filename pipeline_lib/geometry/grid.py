@@ -45,6 +45,12 @@ class BlockGrid:
         """Blocks along z, y, x."""
         return as_triple([-(-n // b) for n, b in zip(self.shape_vox, self.block_vox, strict=True)])
 
+    @property
+    def largest_read_vox(self) -> Triple:
+        """What any read_box fits into: a block with its halo on both sides, or the volume where that is smaller."""
+        sizes = zip(self.block_vox, self.halo_vox, self.shape_vox, strict=True)
+        return as_triple([min(block + 2 * halo, n) for block, halo, n in sizes])
+
     def __len__(self) -> int:
         return prod(self.counts)
 

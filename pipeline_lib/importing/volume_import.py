@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blocks, crew_for, read_json, run_task, write_json
 from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import Triple
 from pipeline_lib.geometry.grid import Block
 from pipeline_lib.importing.block_skeletons import make_skeletons
 from pipeline_lib.importing.image import check_image, image_block, range_of, usable_in_place
@@ -29,6 +31,7 @@ from pipeline_lib.volumes.readers import Source, open_source
 
 IMAGE, LABELS, MASK = "image.zarr/0", "labels.zarr/0", "mask.zarr/0"
 _READ_COPIES = 3  # of what is read of a source at once: as stored, in zyx, and converted
+_ID_BYTES = 4  # of a label as it is written, at least
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,19 @@ class Inputs:
     skeletons_source: str
     voxel_size_nm: VoxelSize
     intensity_range: IntensityRange | None
+
+
+@dataclass(frozen=True)
+class LargestBlock:
+    """That of the blocks of image and labels which takes most memory. kind: "image" or "labels"; n_bytes: read for a voxel."""
+
+    kind: str
+    shape_vox: Triple
+    n_bytes: int
+
+    @property
+    def need_mb(self) -> float:
+        return _READ_COPIES * self.n_bytes * prod(self.shape_vox) / 1e6
 
 
 def import_volume(
@@ -71,14 +87,16 @@ class VolumeImport:
         self._settings = settings
         self._source = as_arrays(settings.volume)
         self._budget = budget
+        largest = self.largest_block
         self._crew = crew_for(
             budget,
             name=self.name,
-            block_vox=self.blocks[0][1].write_box.shape_vox,
+            block_vox=largest.shape_vox,
             n_blocks=self.n_blocks,
-            need_mb=lambda block: _READ_COPIES * self._bytes_per_voxel * float(np.prod(block)) / 1e6,
-            setting="a block of the source,",
-            step_vox=self.blocks[0][1].write_box.shape_vox,
+            need_mb=lambda _: largest.need_mb,
+            setting=f"a block of the {largest.kind},",
+            step_vox=largest.shape_vox,
+            otherwise="give it more memory",
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -130,8 +148,14 @@ class VolumeImport:
         return inputs.labels is not None and (inputs.mask is not None or inputs.labels.dtype.kind == "i")
 
     @property
-    def _bytes_per_voxel(self) -> int:
-        return max(source.dtype.itemsize for source in (self.opened.image, self.opened.labels) if source is not None)
+    def largest_block(self) -> LargestBlock:
+        inputs = self.opened
+        read = [("image", inputs.image, inputs.image.dtype.itemsize)]
+        if inputs.labels is not None:
+            n_bytes = max(inputs.labels.dtype.itemsize, _ID_BYTES) + (inputs.mask.dtype.itemsize if inputs.mask else 0)
+            read.append(("labels", inputs.labels, n_bytes))
+        found = [LargestBlock(kind, source.blocks.largest_read_vox, n_bytes) for kind, source, n_bytes in read]
+        return max(found, key=lambda block: block.need_mb)
 
     def create(self) -> None:
         """Where intensities are given as percentiles, or ids have 64 bits, this reads the source once."""

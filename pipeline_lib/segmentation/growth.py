@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class BlockGrowth:
             name=self.name,
             block_vox=settings.block_vox,
             n_blocks=self.n_blocks,
-            need_mb=lambda block: _VOXEL_BYTES * self._grid_of(block)[0].read_box.n_voxels / 1e6,
+            need_mb=self.need_mb,
             setting="segmentation.block_vox",
             step_vox=SHARD_VOX,
         )
@@ -56,6 +57,10 @@ class BlockGrowth:
     @property
     def layout(self) -> Mapping[str, Any]:
         return {"block_vox": self._settings.block_vox}
+
+    def need_mb(self, block_vox: Triple) -> float:
+        """Memory to grow the segments of one block, in MB."""
+        return _VOXEL_BYTES * prod(self._grid_of(block_vox).largest_read_vox) / 1e6
 
     def _grid_of(self, block_vox: Triple) -> BlockGrid:
         radius = self._settings.grow_vox

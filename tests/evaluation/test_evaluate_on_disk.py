@@ -162,6 +162,17 @@ def test_a_block_that_does_not_fit_is_refused(volume, tmp_path):
         evaluate_volume(stage_of(), folder, volume, tmp_path / "scores", run=Run(Budget(memory_mb=300)))
 
 
+def test_the_memory_of_a_block_counts_its_halo_on_both_sides(volume):
+    """A tolerance of 25 nm is a halo of 2, 3 and 3 voxels; labels, mask and distances take 33 bytes a voxel."""
+
+    def need_mb(**settings):
+        return GroundTruth(volume, EvaluationSettings(**settings)).need_mb((4, 8, 8))
+
+    assert need_mb(boundary_tolerance_nm=25) == pytest.approx(33 * (4 + 4) * (8 + 6) ** 2 / 1e6)
+    assert need_mb() == pytest.approx(20 * 4 * 8 * 8 / 1e6)
+    assert need_mb(voxel_metrics=False) == pytest.approx(16 * 4 * 8 * 8 / 1e6)
+
+
 def test_objects_are_listed_worst_first(volume, tmp_path):
     labels = np.asarray(volume.labels()[:]).astype(np.uint64)
     segmentation = np.where(labels == 2, np.uint64(2**40), labels)

@@ -44,6 +44,15 @@ def test_read_boxes_hold_the_halo_and_end_with_the_volume():
     assert grid[7].read_box == Box((3, 2, 0), (10, 10, 10))
 
 
+@pytest.mark.parametrize("shape", [(10, 10, 10), (15, 4, 40), (5, 8, 11)])
+def test_no_block_reads_more_than_the_largest(shape):
+    grid = BlockGrid(shape, (5, 5, 5), halo_vox=(2, 3, 1))
+    read = np.max([b.read_box.shape_vox for b in grid], axis=0)
+    assert (read <= grid.largest_read_vox).all()
+    assert BlockGrid((15, 17, 13), (5, 5, 5), halo_vox=(2, 3, 1)).largest_read_vox == (9, 11, 7)
+    assert (np.array(grid.largest_read_vox) <= shape).all()
+
+
 def test_nm_convert_exactly_or_not_at_all():
     assert nm_to_vox_exact((40, 27, 9), (20, 9, 9)) == (2, 3, 1)
     with pytest.raises(ValueError, match="not a whole number of voxels"):

@@ -18,7 +18,7 @@ from pipeline_lib.artefacts import Budget, Run, Step, read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, nm_to_vox_floor
 from pipeline_lib.importing import import_volume
-from pipeline_lib.importing.volume_import import VolumeImport
+from pipeline_lib.importing.volume_import import LargestBlock, VolumeImport
 from pipeline_lib.settings.stages import ImportStage
 from pipeline_lib.skeletons import Skeletons, load_skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, open_array
@@ -398,9 +398,26 @@ class TestInterruption:
         assert workers.content == _import(tmp_path / "one", **_of(path, "image", "labels")).content
 
     def test_a_source_that_does_not_fit_is_refused(self, tmp_path, path):
-        message = r"a block of the source, \[20, 128, 30\] takes 350 MB, but the memory budget is 300 MB"
+        message = r"a block of the labels, \[20, 128, 30\] takes 351 MB, but the memory budget is 300 MB; give it more memory"
         with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", Run(Budget(memory_mb=300)), **_of(path, "image", "labels"))
+
+    def test_the_largest_block_decides_how_much_memory_is_needed(self, tmp_path, image, labels, monkeypatch):
+        """Labels of 8 bytes in larger blocks than the image of 1 byte, and the reverse."""
+        path = _h5(tmp_path / "v.h5", image=image, labels=labels.astype(np.uint64), mask=image)
+
+        def largest(image_vox: int, labels_vox: int, *names: str) -> LargestBlock:
+            sizes = {1: image_vox, 8: labels_vox}
+            grid = property(lambda self: BlockGrid(self.shape_vox, (sizes[self.dtype.itemsize],) * 3))
+            monkeypatch.setattr(Source, "blocks", grid)
+            volume = {"split": "train", **_of(path, "image", *names)}
+            return VolumeImport(ImportStage(name="train", volume=volume), tmp_path / "out", RUN.budget).largest_block
+
+        assert largest(64, 128, "labels") == LargestBlock("labels", (20, 128, 30), 8)
+        assert largest(64, 128, "labels").need_mb == pytest.approx(3 * 8 * 20 * 128 * 30 / 1e6)
+        assert largest(128, 16, "labels") == LargestBlock("image", (20, 128, 30), 1)
+        assert largest(64, 128, "labels", "mask") == LargestBlock("labels", (20, 128, 30), 9)
+        assert largest(64, 128) == LargestBlock("image", (20, 64, 30), 1)
 
     def test_a_folder_that_cannot_be_written(self, tmp_path, image):
         (tmp_path / "file").touch()

@@ -12,6 +12,7 @@ from pipeline_lib.components import grow_segments, label_components, remove_smal
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box
 from pipeline_lib.segmentation import label_volume, segment_volume, segment_whole_volume
+from pipeline_lib.segmentation.growth import BlockGrowth
 from pipeline_lib.segmentation.labelling import BlockLabelling
 from pipeline_lib.settings.scoring import SegmentationSettings
 from pipeline_lib.volumes import Volume, open_array, write_box
@@ -114,6 +115,12 @@ def test_growth_in_blocks_is_that_of_the_whole(affinities, prediction, volume, t
     assert_equal_up_to_renaming(array[:], expected)
     assert read_json(tmp_path / "complete.json")["n_segments"] == expected.max()
     assert not (open_array(tmp_path / "ungrown" / "segmentation.zarr" / "0")[:] > array[:]).any()
+
+
+def test_the_memory_of_growth_counts_what_is_read_on_both_sides(tmp_path):
+    volume = Volume(tmp_path, "large", (1000, 260, 100), SIZE_NM)
+    growth = BlockGrowth(settings(grow_vox=5), tmp_path, volume, tmp_path, run=RUN)
+    assert growth.need_mb((128, 128, 128)) == pytest.approx(32 * 138 * 138 * 100 / 1e6)
 
 
 @pytest.mark.parametrize("method", [{"flood": True}, {"dust": "give"}, {"dust": "give", "grow_vox": 2}])
