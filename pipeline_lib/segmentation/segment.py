@@ -62,6 +62,10 @@ class BlockSegmentation:
             otherwise=f"give it more memory, or delete {components} and label again with a smaller segmentation.block_vox",
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tables on disk, which each process maps for itself: pickling would copy them."""
+        return {name: value for name, value in vars(self).items() if name != "joined"}
+
     @property
     def inputs(self) -> Mapping[str, str]:
         return {

@@ -1,7 +1,8 @@
 """Segmentation block by block, on disk: equal to that of the whole volume, whoever computes which blocks and when."""
 
+import pickle
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pipeline_lib.geometry import Box
 from pipeline_lib.segmentation import label_volume, segment_volume, segment_whole_volume
 from pipeline_lib.segmentation.growth import BlockGrowth
 from pipeline_lib.segmentation.labelling import BlockLabelling
+from pipeline_lib.segmentation.segment import BlockSegmentation
 from pipeline_lib.settings.scoring import SegmentationSettings
 from pipeline_lib.volumes import Volume, open_array, write_box
 from pipeline_lib.volumes.affinities import create_affinities
@@ -108,6 +110,18 @@ def test_workers_give_the_same_as_one_process(prediction, volume, tmp_path):
     np.testing.assert_array_equal(segmented(settings(), prediction, volume, tmp_path / "two", run=run)[:], expected)
 
 
+def test_the_tables_of_the_join_are_not_sent_to_workers(prediction, volume, tmp_path):
+    label_volume(settings(), prediction, volume, tmp_path / "components", choice=None, run=RUN)
+    parts = tmp_path / "components"
+    task = BlockSegmentation(settings(), prediction, volume, tmp_path / "s", components=parts, run=RUN)
+    before = len(pickle.dumps(task.segment))
+    task.create()
+    tables = sum(array.nbytes for array in asdict(task.joined).values())
+    assert tables > 10_000
+    assert len(pickle.dumps(task.segment)) == before
+    assert pickle.loads(pickle.dumps(task)).segment(0) == task.segment(0)
+
+
 @pytest.mark.parametrize("block_vox", BLOCKS)
 def test_growth_in_blocks_is_that_of_the_whole(affinities, prediction, volume, tmp_path, block_vox):
     array = segmented(settings(block_vox, min_size_vox=40, grow_vox=3), prediction, volume, tmp_path)
@@ -195,9 +209,7 @@ def test_a_join_that_does_not_fit_is_refused(prediction, volume, tmp_path, monke
 def test_ended_midway_it_goes_on_with_the_same_result(prediction, volume, tmp_path, monkeypatch):
     expected = segmented(settings(), prediction, volume, tmp_path / "undisturbed")[:]
     folder = tmp_path / "ended"
-    for stage_class, method, n in ((BlockLabelling, "summarise", 3), ("segment", "segment", 5)):
-        if stage_class == "segment":
-            from pipeline_lib.segmentation.segment import BlockSegmentation as stage_class  # noqa: N813
+    for stage_class, method, n in ((BlockLabelling, "summarise", 3), (BlockSegmentation, "segment", 5)):
         calls = []
         original = getattr(stage_class, method)
 
