@@ -60,7 +60,7 @@ def predict_volume(
     except ValueError as error:
         raise UserError(f"inference: {error}") from error
     task = Prediction(settings, checkpoint, network, volume, folder, device=device)
-    task.check_memory(run.budget)
+    task.check_memory(run.budget, with_network=run.step.kind in ("job", "all"))
     run_task(task, run)
 
 
@@ -126,22 +126,37 @@ class Prediction:
         """Patches to compute, those at the borders of columns counted for each; mirror images not counted."""
         return sum(count_calls(column.box, self._volume.shape_vox, self.patch_vox) for column in self.columns)
 
-    def check_memory(self, budget: Budget) -> None:
-        """UserError for blocks that do not fit; one process predicts, with all threads."""
+    def check_memory(self, budget: Budget, *, with_network: bool = True) -> None:
+        """UserError for blocks that do not fit; one process predicts, with all threads.
+
+        with_network: not for a step without blocks, as that may run on a machine without the GPU of the others.
+        """
+        network_mb = self.network_mb() if with_network else 0.0
 
         def need_mb(block_vox: Triple) -> float:
             columns = columns_of(BlockGrid(self._volume.shape_vox, block_vox), self.patch_vox)
-            return TORCH_MB + memory_need_mb(columns, self.patch_vox, len(self.offsets_vox))
+            return TORCH_MB + network_mb + memory_need_mb(columns, self.patch_vox, len(self.offsets_vox))
 
+        told = f"with {network_mb:.0f} MB for the network at patch_vox {list(self.patch_vox)}"
         crew_for(
             Budget(budget.memory_mb, threads=1),
             name=self.name,
             block_vox=self._settings.inference.block_vox,
             n_blocks=self.n_blocks,
             need_mb=need_mb,
-            setting="inference.block_vox",
+            setting=f"{told}, inference.block_vox" if network_mb else "inference.block_vox",
             step_vox=SHARD_VOX,
+            otherwise=f"no multiple of {list(SHARD_VOX)} fits; give it more memory, or a smaller inference.patch_vox",
         )
+
+    def network_mb(self) -> float:
+        """Main memory that one patch takes inside the network, in MB: tried with zeros. On a GPU there is none."""
+        if torch.device(self._device).type != "cpu":
+            return 0.0
+        forget_peak_memory()
+        before_mb = peak_memory_mb()
+        self.forward(torch.zeros((1, 1, *self.patch_vox)))
+        return peak_memory_mb() - before_mb
 
     def create(self) -> None:
         create_affinities(

@@ -19,6 +19,7 @@ from pipeline_lib.artefacts import Budget, Run, Step
 from pipeline_lib.errors import UserError
 from pipeline_lib.inference import predict_volume as predict
 from pipeline_lib.inference.checkpoint import TrainedNetwork, load_trained_network
+from pipeline_lib.inference.predict import Prediction
 from pipeline_lib.settings.scoring import InferenceSettings
 from pipeline_lib.settings.stages import PredictStage
 from pipeline_lib.volumes import Volume, create_array
@@ -58,13 +59,17 @@ class Killed(BaseException):
 
 
 def count_forwards(monkeypatch: pytest.MonkeyPatch, *, die_after: int | None = None) -> list[int]:
-    """Counts the forward passes from here on; after `die_after` of them the process is as good as dead."""
+    """Counts the forward passes from here on; after `die_after` of them the process is as good as dead.
+
+    That of zeros, which measures memory, is not counted.
+    """
     calls: list[int] = []
 
     def counted(patch: Tensor) -> Tensor:
-        if len(calls) == die_after:
-            raise Killed
-        calls.append(1)
+        if patch.any():
+            if len(calls) == die_after:
+                raise Killed
+            calls.append(1)
         return quick_forward(patch)
 
     monkeypatch.setattr(TrainedNetwork, "forward", lambda self, **options: counted)
@@ -284,11 +289,35 @@ def test_a_folder_that_cannot_be_written(checkpoint: Path, volume: Volume, tmp_p
 
 
 def test_a_block_larger_than_the_memory(checkpoint: Path, volume: Volume, tmp_path: Path) -> None:
-    small = Run(Budget(memory_mb=657))
+    small = Run(Budget(memory_mb=657), Step("plan"))
     message = r"inference.block_vox \[256, 256, 128\] takes 659 MB, but the memory budget is 657 MB; the largest that fits is "
     with pytest.raises(UserError, match=message + r"\[128, 256, 128\]"):
         predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", small)
     assert not (tmp_path / "p").exists()
+
+
+def test_the_memory_of_the_network_counts(checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any) -> None:
+    """One that holds 400 MB beside its patch."""
+
+    def large(patch: Tensor) -> Tensor:
+        return quick_forward(patch) + torch.ones(100_000_000)[0] - 1
+
+    monkeypatch.setattr(TrainedNetwork, "forward", lambda self, **options: large)
+    small = Run(Budget(memory_mb=900))
+    message = (
+        r"with (39|4\d)\d MB for the network at patch_vox \[32, 32, 16\], inference.block_vox \[256, 256, 128\] takes "
+        r"1\d\d\d MB, but the memory budget is 900 MB; no multiple of \[128, 128, 128\] fits; give it more memory, or a "
+        r"smaller inference.patch_vox"
+    )
+    with pytest.raises(UserError, match=message):
+        predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", small)
+    assert not (tmp_path / "p").exists()
+    predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", Run(Budget(900), Step("plan")))
+
+
+def test_on_a_gpu_the_network_takes_no_main_memory(checkpoint: Path, volume: Volume, tmp_path: Path) -> None:
+    network = load_trained_network(checkpoint)
+    assert Prediction(settings(), checkpoint, network, volume, tmp_path, device="cuda").network_mb() == 0
 
 
 def test_jobs_have_columns_of_their_own(
