@@ -87,7 +87,7 @@ def parts_of(stage, folder):
 def plan_before(folder):
     """An input function: the plan, which every job waits for."""
     return lambda wc: (
-        [] if wc.part == "planned" else folder.format(**wc) + "/shards/planned.json"
+        [] if wc.part == "planned" else f"{folder.format(**wc)}/shards/planned.json"
     )
 
 
@@ -97,6 +97,18 @@ def part_step(wc):
 
 def last_step(wc, input):
     return f"finish/{len(input.parts)}" if input.get("parts") else "all"
+
+
+def segment_settings(wc):
+    return stages.science_json(
+        stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
+    )
+
+
+def written(folder, wc):
+    """Where blocks of segments are written: those that still have to grow, apart."""
+    grows = SEGMENTATIONS[wc.segmentation].project.segmentation.grow_vox
+    return f"{folder}/ungrown" if grows else folder
 
 
 def source_of(wc):

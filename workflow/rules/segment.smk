@@ -13,18 +13,6 @@ JOINED = {
 }
 
 
-def segment_settings(wc):
-    return stages.science_json(
-        stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
-    )
-
-
-def written(wc):
-    """Where blocks of segments are written: those that still have to grow, apart."""
-    grows = SEGMENTATIONS[wc.segmentation].project.segmentation.grow_vox
-    return SEGMENTED + ("/ungrown" if grows else "")
-
-
 rule label:
     input:
         **SEGMENTED_FROM,
@@ -66,7 +54,9 @@ rule segment:
         **SEGMENTED_FROM,
         **JOINED,
         parts=lambda wc: (
-            parts_of("segment", written(wc))(wc) if JOINED["components"](wc) else []
+            parts_of("segment", written(SEGMENTED, wc))(wc)
+            if JOINED["components"](wc)
+            else []
         ),
     output:
         f"{SEGMENTED}/complete.json",
@@ -93,7 +83,7 @@ use rule segment as segment_part with:
     input:
         **SEGMENTED_FROM,
         **JOINED,
-        plan=lambda wc: plan_before(written(wc))(wc),
+        plan=lambda wc: plan_before(written(SEGMENTED, wc))(wc),
     output:
         f"{SEGMENTED}/{{ungrown}}shards/{{part}}.json",
     log:
