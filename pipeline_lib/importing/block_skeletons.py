@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import kimimaro
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, check_block, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
@@ -46,6 +48,23 @@ def make_skeletons(
     return load_skeletons(task.last_file)
 
 
+def check_skeletons(shape_vox: Triple, budget: Budget) -> None:
+    """UserError where memory is too small for `make_skeletons`, as that gives it, but before there are labels."""
+    check_block(budget, **_limits(shape_vox, BLOCK_VOX))
+
+
+def _limits(shape_vox: Triple, block_vox: Triple) -> dict[str, Any]:
+    """What `check_block` asks for. The size of blocks is no setting, as it decides the result."""
+    need_mb = _VOXEL_BYTES * prod(min(b, n) + 1 for b, n in zip(block_vox, shape_vox, strict=True)) / 1e6
+    return {
+        "block_vox": block_vox,
+        "need_mb": lambda _: need_mb,
+        "setting": "making skeletons of the labels in blocks of",
+        "step_vox": block_vox,
+        "otherwise": "give it more memory, or skeletons with the volume",
+    }
+
+
 class BlockSkeletons:
     """A block gives the nodes and edges of the skeletons inside it and its plane after it along each axis."""
 
@@ -71,11 +90,8 @@ class BlockSkeletons:
         self._crew = crew_for(
             budget,
             name=self.name,
-            block_vox=block_vox,
             n_blocks=self.n_blocks,
-            need_mb=lambda block: _VOXEL_BYTES * float(np.prod(np.minimum(block, self.grid.shape_vox) + 1)) / 1e6,
-            setting="a block of skeletons",
-            step_vox=block_vox,
+            **_limits(self.grid.shape_vox, block_vox),
         )
 
     @cached_property

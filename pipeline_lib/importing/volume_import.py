@@ -15,7 +15,7 @@ from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blo
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.geometry.grid import Block
-from pipeline_lib.importing.block_skeletons import make_skeletons
+from pipeline_lib.importing.block_skeletons import check_skeletons, make_skeletons
 from pipeline_lib.importing.image import check_image, image_block, range_of, usable_in_place
 from pipeline_lib.importing.labels import check_labels, labels_block, stored_dtype
 from pipeline_lib.importing.skeletons import check_on_labels, check_positions, read_skeletons
@@ -72,7 +72,10 @@ def import_volume(
     UserError that names the volume. Skeletons that are not given are made from the labels.
     """
     try:
-        run_task(VolumeImport(settings, folder, run.budget), run)
+        task = VolumeImport(settings, folder, run.budget)
+        if task.makes_skeletons and run.step.kind in ("plan", "all"):
+            check_skeletons(task.opened.image.shape_vox, run.budget)
+        run_task(task, run)
     except UserError as error:
         raise UserError(f"volume {settings.name}: {error}") from error
 
@@ -146,6 +149,10 @@ class VolumeImport:
         """Whether a voxel can be unlabelled."""
         inputs = self.opened
         return inputs.labels is not None and (inputs.mask is not None or inputs.labels.dtype.kind == "i")
+
+    @property
+    def makes_skeletons(self) -> bool:
+        return self.opened.labels is not None and self.opened.skeletons is None
 
     @property
     def largest_block(self) -> LargestBlock:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json
+from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, check_block, compute_blocks, crew_for, read_json
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.components import grow_segments
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -20,6 +20,26 @@ from pipeline_lib.settings.scoring import SHARD_VOX, SegmentationSettings
 from pipeline_lib.volumes import Volume, open_array, write_box
 
 _VOXEL_BYTES = 32
+
+
+def check_growth(settings: SegmentationSettings, volume: Volume, budget: Budget) -> None:
+    """UserError for blocks that do not fit, as `BlockGrowth` gives it, but before there are segments."""
+    check_block(
+        budget,
+        block_vox=settings.block_vox,
+        need_mb=partial(growth_need_mb, settings, volume),
+        setting="segmentation.block_vox",
+        step_vox=SHARD_VOX,
+    )
+
+
+def growth_need_mb(settings: SegmentationSettings, volume: Volume, block_vox: Triple) -> float:
+    """Memory to grow the segments of one block, in MB."""
+    return _VOXEL_BYTES * prod(_grid(settings, volume, block_vox).largest_read_vox) / 1e6
+
+
+def _grid(settings: SegmentationSettings, volume: Volume, block_vox: Triple) -> BlockGrid:
+    return BlockGrid(volume.shape_vox, block_vox, (settings.grow_vox,) * 3)
 
 
 class BlockGrowth:
@@ -41,7 +61,7 @@ class BlockGrowth:
             name=self.name,
             block_vox=settings.block_vox,
             n_blocks=self.n_blocks,
-            need_mb=self.need_mb,
+            need_mb=partial(growth_need_mb, settings, volume),
             setting="segmentation.block_vox",
             step_vox=SHARD_VOX,
         )
@@ -58,17 +78,9 @@ class BlockGrowth:
     def layout(self) -> Mapping[str, Any]:
         return {"block_vox": self._settings.block_vox}
 
-    def need_mb(self, block_vox: Triple) -> float:
-        """Memory to grow the segments of one block, in MB."""
-        return _VOXEL_BYTES * prod(self._grid_of(block_vox).largest_read_vox) / 1e6
-
-    def _grid_of(self, block_vox: Triple) -> BlockGrid:
-        radius = self._settings.grow_vox
-        return BlockGrid(self._volume.shape_vox, block_vox, (radius, radius, radius))
-
     @cached_property
     def grid(self) -> BlockGrid:
-        return self._grid_of(self._settings.block_vox)
+        return _grid(self._settings, self._volume, self._settings.block_vox)
 
     @property
     def n_blocks(self) -> int:

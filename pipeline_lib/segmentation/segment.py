@@ -10,7 +10,7 @@ from typing import Any
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
 from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.components import JoinedBlocks, relabel
-from pipeline_lib.segmentation.growth import BlockGrowth
+from pipeline_lib.segmentation.growth import BlockGrowth, check_growth
 from pipeline_lib.segmentation.labelling import LabelledBlocks, read_joined
 from pipeline_lib.segmentation.written import ARRAY, create_segmentation, finish_segmentation
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
@@ -24,9 +24,12 @@ def segment_volume(
     """Write `segmentation.zarr/0` (z, y, x) uint32 or uint64, 0 = background, and then `complete.json` into `folder`.
 
     components: the folder that `label_volume` wrote. Segments have the ids 1..n, in the order of blocks and inside a block of
-    their first voxels. Where they grow, they are written to `folder/ungrown` first; its last job lets them grow.
+    their first voxels. Where they grow, they are written to `folder/ungrown` first; its last job lets them grow, in memory
+    that is checked before the first block.
     """
     written = folder / "ungrown" if settings.grow_vox else folder
+    if settings.grow_vox and run.step.kind in ("plan", "all"):
+        check_growth(settings, volume, run.budget)
     run_task(BlockSegmentation(settings, prediction, volume, written, components=components, run=run), run)
     if settings.grow_vox and run.step.kind in ("finish", "all") and (written / "complete.json").exists():
         run_task(BlockGrowth(settings, written, volume, folder, run=run), Run(run.budget))

@@ -402,6 +402,18 @@ class TestInterruption:
         with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", Run(Budget(memory_mb=300)), **_of(path, "image", "labels"))
 
+    @pytest.mark.parametrize("step", ["plan", "all"])
+    def test_skeletons_that_do_not_fit_are_refused_before_anything_is_written(self, tmp_path, path, step):
+        run = Run(Budget(memory_mb=353), Step.parse(step))
+        message = (
+            r"^volume train: making skeletons of the labels in blocks of \[256, 256, 256\] takes 354 MB, but the memory budget "
+            r"is 353 MB; give it more memory, or skeletons with the volume$"
+        )
+        with pytest.raises(UserError, match=message):
+            _import(tmp_path / "out", run, **_of(path, "image", "labels"))
+        assert not (tmp_path / "out").exists()
+        import_volume(ImportStage(name="train", volume={"split": "train", **_of(path, "image")}), tmp_path / "out", run=run)
+
     def test_the_largest_block_decides_how_much_memory_is_needed(self, tmp_path, image, labels, monkeypatch):
         """Labels of 8 bytes in larger blocks than the image of 1 byte, and the reverse."""
         path = _h5(tmp_path / "v.h5", image=image, labels=labels.astype(np.uint64), mask=image)

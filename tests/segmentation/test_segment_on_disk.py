@@ -13,7 +13,7 @@ from pipeline_lib.components import grow_segments, label_components, remove_smal
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box
 from pipeline_lib.segmentation import label_volume, segment_volume, segment_whole_volume
-from pipeline_lib.segmentation.growth import BlockGrowth
+from pipeline_lib.segmentation.growth import growth_need_mb
 from pipeline_lib.segmentation.labelling import BlockLabelling
 from pipeline_lib.segmentation.segment import BlockSegmentation
 from pipeline_lib.settings.scoring import SegmentationSettings
@@ -133,8 +133,18 @@ def test_growth_in_blocks_is_that_of_the_whole(affinities, prediction, volume, t
 
 def test_the_memory_of_growth_counts_what_is_read_on_both_sides(tmp_path):
     volume = Volume(tmp_path, "large", (1000, 260, 100), SIZE_NM)
-    growth = BlockGrowth(settings(grow_vox=5), tmp_path, volume, tmp_path, run=RUN)
-    assert growth.need_mb((128, 128, 128)) == pytest.approx(32 * 138 * 138 * 100 / 1e6)
+    found = growth_need_mb(settings(grow_vox=5), volume, (128, 128, 128))
+    assert found == pytest.approx(32 * 138 * 138 * 100 / 1e6)
+
+
+@pytest.mark.parametrize("step", ["plan", "all"])
+def test_growth_that_does_not_fit_is_refused_before_segments_are_written(prediction, volume, tmp_path, step):
+    label_volume(settings(), prediction, volume, tmp_path / "components", choice=None, run=RUN)
+    run = Run(Budget(memory_mb=420), Step.parse(step))
+    message = r"segmentation.block_vox \[128, 128, 128\] takes 427 MB, but the memory budget is 420 MB; no multiple of"
+    with pytest.raises(UserError, match=message):
+        segment_volume(settings(grow_vox=3), prediction, volume, tmp_path, components=tmp_path / "components", run=run)
+    assert not (tmp_path / "ungrown").exists()
 
 
 @pytest.mark.parametrize("method", [{"flood": True}, {"dust": "give"}, {"dust": "give", "grow_vox": 2}])
