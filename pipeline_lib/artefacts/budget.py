@@ -12,7 +12,8 @@ from pathlib import Path
 from pipeline_lib.errors import UserError
 
 PROCESS_MB = 350.0  # a Python process with the libraries of this project, before it holds any voxel
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# Controller, where its groups lie, and the file of a group with its limit: cgroups of version 2 and version 1.
+_CGROUPS = (("", "sys/fs/cgroup", "memory.max"), ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,28 @@ class Crew:
     threads: int
 
 
-def installed_memory_mb() -> float:
-    """The memory of this machine, or of the group of processes that this one is confined to."""
+def installed_memory_mb(root: Path = Path("/")) -> float:
+    """The memory of this machine, or of the groups of processes that this one is confined to, such as a job of Slurm.
+
+    root: where `proc` and `sys` lie.
+    """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _CGROUP_LIMITS:
-        with suppress(OSError, ValueError):
-            limits.append(int(Path(path).read_text(encoding="utf-8")))
+    for controller, place, name in _CGROUPS:
+        for group in _own_groups(root, controller):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                limits.append(int((root / place / group / name).read_text(encoding="utf-8")))
     return min(limits) / 1e6
+
+
+def _own_groups(root: Path, controller: str) -> list[Path]:
+    """The group of this process and those around it, up to the outermost."""
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                own = Path(path.strip("/"))
+                return [own, *own.parents]
+    return [Path()]
 
 
 def crew_for(

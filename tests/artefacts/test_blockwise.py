@@ -16,7 +16,7 @@ from squares import Squares
 
 from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task, write_json
 from pipeline_lib.artefacts.blockwise import content_of_complete, job_records, shares
-from pipeline_lib.artefacts.budget import PROCESS_MB, largest_fitting
+from pipeline_lib.artefacts.budget import PROCESS_MB, installed_memory_mb, largest_fitting
 from pipeline_lib.artefacts.records import Records, checksum
 from pipeline_lib.errors import UserError
 
@@ -513,3 +513,30 @@ def test_the_largest_block_that_fits_has_the_most_voxels():
             assert max(a * b * c for a, b, c in fitting) == found[0] * found[1] * found[2]
         else:
             assert found is None
+
+
+def cgroups(root, own, limits):
+    """A file system whose process belongs to the groups `own`, with files below its sys/fs/cgroup."""
+    files = {"proc/self/cgroup": own} | {f"sys/fs/cgroup/{path}": f"{limit}\n" for path, limit in limits.items()}
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return root
+
+
+def test_memory_is_that_of_the_tightest_group_around_a_process(tmp_path):
+    """As systemd (version 2 of cgroups) and Slurm (version 1) confine it, and as a container sees its own group."""
+    machine_mb = installed_memory_mb(tmp_path / "nothing")
+    assert machine_mb > 100
+    own = "0::/system.slice/job 7/step:0\n"
+    limits = {"memory.max": "max", "system.slice/memory.max": 9 * 10**6, "system.slice/job 7/step:0/memory.max": "max"}
+    assert installed_memory_mb(cgroups(tmp_path / "v2", own, limits)) == 9
+    assert installed_memory_mb(cgroups(tmp_path / "v2 inner", own, {**limits, "system.slice/job 7/memory.max": 4 * 10**6})) == 4
+    own = "9:cpu:/\n4:hugetlb,memory:/slurm/uid_0/job_7\n0::/\n"
+    limits = {f"memory/{path}memory.limit_in_bytes": 2**63 - 4096 for path in ("", "slurm/", "slurm/uid_0/")}
+    assert installed_memory_mb(cgroups(tmp_path / "v1 free", own, limits)) == machine_mb
+    limits["memory/slurm/uid_0/job_7/memory.limit_in_bytes"] = 5 * 10**6
+    assert installed_memory_mb(cgroups(tmp_path / "v1", own, limits)) == 5
+    inside = {"memory/memory.limit_in_bytes": 6 * 10**6}
+    assert installed_memory_mb(cgroups(tmp_path / "container", "4:memory:/docker/1f\n", inside)) == 6
+    assert installed_memory_mb(cgroups(tmp_path / "namespace", "0::/\n", {"memory.max": 3 * 10**6})) == 3
