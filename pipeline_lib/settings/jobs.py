@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from math import ceil, prod
 from pathlib import Path
 
 from pipeline_lib.settings.project import BlockStage, Project
-from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SourceArray, SyntheticVolume
+from pipeline_lib.settings.sources import array_paths, zarr_shape
+from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SyntheticVolume
 
 MOST_JOBS = 500  # of one stage for one volume: a workflow of many more takes minutes to plan
 IMPORT_BLOCK_VOX = (256, 256, 256)  # about so many voxels; the blocks of an import follow the chunks of its source
@@ -42,15 +42,13 @@ def n_jobs(project: Project, volume: str, stage: BlockStage) -> int:
 
 
 def shape_of(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> tuple[int, int, int] | None:
-    """(z, y, x) of the image, or None where its file does not tell."""
+    """(z, y, x) of the image, or None where its file does not tell. A folder that is no zarr array is a UserError."""
     if isinstance(volume, SyntheticVolume):
         return volume.shape_vox
-    if isinstance(volume, NISBVolume):
-        image, axes = SourceArray(path=str(Path(volume.path) / "data.zarr"), array="img"), "xyzc"
-    else:
-        image, axes = volume.image, volume.axes
+    axes, array = ("xyzc", None) if isinstance(volume, NISBVolume) else (volume.axes, volume.image.array)
+    path = array_paths(volume)[0]
     try:
-        shape = _stored_shape(image)
+        shape = zarr_shape(path) if path.is_dir() else _hdf5_shape(path, array)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     order = axes if len(axes) == len(shape) else axes.replace("c", "")
@@ -60,14 +58,8 @@ def shape_of(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> tuple[int, i
     return lengths["z"], lengths["y"], lengths["x"]
 
 
-def _stored_shape(source: SourceArray) -> tuple[int, ...]:
-    path = Path(source.path)
-    if path.is_dir():
-        folder = path / (source.array or "").strip("/")
-        metadata = next(folder / name for name in ("zarr.json", ".zarray") if (folder / name).exists())
-        return tuple(json.loads(metadata.read_text(encoding="utf-8"))["shape"])
+def _hdf5_shape(path: Path, array: str | None) -> tuple[int, ...]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        name = source.array if source.array is not None else next(iter(file))
-        return tuple(file[name].shape)
+        return tuple(file[array if array is not None else next(iter(file))].shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,11 +16,18 @@ _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 
 
 def check_sources(project: Project) -> None:
-    """UserError that names the first file that is not there, or a results folder that cannot be written."""
+    """UserError that names the first file that is not there or no array, or a results folder that cannot be written."""
     for name, volume in project.volumes.items():
         for path in source_paths(volume):
             if not path.exists():
                 raise UserError(f"volumes.{name}: {path} does not exist (paths start at the working directory, {Path.cwd()})")
+        for path in filter(Path.is_dir, array_paths(volume)):
+            try:
+                zarr_shape(path)
+            except UserError as error:
+                raise UserError(f"volumes.{name}: {error}") from None
+            except (OSError, ValueError, TypeError):
+                continue  # broken metadata: import says what is wrong
     for name in Paths(project).scored():
         for file in Paths(project).against(identity.volume_id(project, name)):
             if not Path(file).exists():
@@ -58,16 +66,32 @@ def _folders(path: Path) -> list[Path]:
 
 def source_paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
     """The files and folders that a volume is read from."""
+    if isinstance(volume, NISBVolume):
+        skeletons: list[Path] = [Path(volume.path) / "skeleton.pkl"]
+    else:
+        skeletons = [Path(volume.skeletons)] if isinstance(volume, ArrayVolume) and volume.skeletons is not None else []
+    return list(dict.fromkeys([*array_paths(volume), *skeletons]))
+
+
+def array_paths(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> list[Path]:
+    """Those of the image first, labels and mask: files, or folders that are zarr arrays."""
     if isinstance(volume, SyntheticVolume):
         return []
     if isinstance(volume, NISBVolume):
-        folder = Path(volume.path)
-        return [folder / "data.zarr" / "img", folder / "data.zarr" / "seg", folder / "skeleton.pkl"]
-    arrays = [source for source in (volume.image, volume.labels, volume.mask) if source is not None]
-    paths = [_array_path(source) for source in arrays]
-    if volume.skeletons is not None:
-        paths.append(Path(volume.skeletons))
-    return list(dict.fromkeys(paths))
+        return [Path(volume.path) / "data.zarr" / array for array in ("img", "seg")]
+    return [_array_path(source) for source in (volume.image, volume.labels, volume.mask) if source is not None]
+
+
+def zarr_shape(folder: Path) -> tuple[int, ...]:
+    """The shape of a zarr array as its metadata tell it; UserError for a folder that is none."""
+    file = next((folder / name for name in ("zarr.json", ".zarray") if (folder / name).exists()), None)
+    metadata = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+    if "shape" not in metadata:
+        raise UserError(
+            f"{folder} is not a zarr array: it has no zarr.json or .zarray that tells a shape; is it a group, one array of "
+            "which `array` must name?"
+        )
+    return tuple(metadata["shape"])
 
 
 def _array_path(source: SourceArray) -> Path:
