@@ -20,7 +20,7 @@ _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass
 class StageRecord:
-    """Cost and place of one run of a stage. Peak memory is the largest single process: this one or one of its children."""
+    """Cost and place of one run of a stage. Peak memory, in MB (1e6 bytes), is that of the largest process: it or a child."""
 
     stage: str
     started: str
@@ -38,7 +38,7 @@ def measured(stage: str, path: Path) -> Iterator[StageRecord]:
     start = time.perf_counter()
     yield record
     record.wall_s = round(time.perf_counter() - start, 3)
-    record.peak_memory_mb = round(_peak_memory_kb() / 1024, 1)
+    record.peak_memory_mb = round(_largest_process_mb(), 1)
     record.host, record.processor, record.python = socket.gethostname(), _processor(), sys.version.split()[0]
     write_json(path, asdict(record))
 
@@ -58,10 +58,10 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def _peak_memory_kb() -> int:
+def _largest_process_mb() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return max(own, children)
+    return max(own, children) * 1024 / 1e6
 
 
 def _processor() -> str:

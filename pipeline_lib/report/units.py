@@ -59,7 +59,8 @@ def duration(seconds: float) -> str:
 
 
 def memory(megabytes: float) -> str:
-    return f"{decimal(megabytes, 0)} MB" if megabytes < 1024 else f"{decimal(megabytes / 1024, 2)} GB"
+    """Of MB of 1e6 bytes."""
+    return f"{decimal(megabytes, 0)} MB" if megabytes < 1000 else f"{decimal(megabytes / 1000, 2)} GB"
 
 
 def round_length_nm(at_most_nm: float) -> float:

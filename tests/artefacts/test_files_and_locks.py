@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,10 +53,18 @@ def test_a_stage_measures_its_own_memory(tmp_path):
         block = bytearray(200_000_000)
         del block
     record = read_json(tmp_path / "record.json")
-    assert record["peak_memory_mb"] > 190
+    assert record["peak_memory_mb"] > 200
     assert 0 <= record["wall_s"] < 60
     assert record["stage"] == "test"
     assert record["processor"]
+
+
+def test_memory_is_told_in_millions_of_bytes(tmp_path, monkeypatch):
+    """Linux counts in units of 1024 bytes."""
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=500_000))
+    with measured("test", tmp_path / "record.json"):
+        pass
+    assert read_json(tmp_path / "record.json")["peak_memory_mb"] == 512.0
 
 
 def test_a_failed_stage_leaves_no_record(tmp_path):

@@ -47,4 +47,4 @@ def test_times_and_memory_are_those_of_the_records(own_run: dict[str, Any]) -> N
     path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_s": 754.2, "peak_memory_mb": 123456.0}))
     markup = costs_section(ReportContents.from_json(json.dumps(own_run)))
     assert "12 min 34 s" in markup
-    assert markup.count("120.56 GB") == 2  # the row, and the largest of all
+    assert markup.count("123.46 GB") == 2  # the row, and the largest of all
