@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +26,17 @@ def segment_volume(
 
     components: the folder that `label_volume` wrote. Segments have the ids 1..n, in the order of blocks and inside a block of
     their first voxels. Where they grow, they are written to `folder/ungrown` first; its last job lets them grow, in memory
-    that is checked before the first block.
+    that is checked before the first block. With `max_blocks` they do not grow.
     """
     written = folder / "ungrown" if settings.grow_vox else folder
     if settings.grow_vox and run.step.kind in ("plan", "all"):
         check_growth(settings, volume, run.budget)
     run_task(BlockSegmentation(settings, prediction, volume, written, components=components, run=run), run)
-    if settings.grow_vox and run.step.kind in ("finish", "all") and (written / "complete.json").exists():
+    if not settings.grow_vox or run.step.kind not in ("finish", "all") or not (written / "complete.json").exists():
+        return
+    if run.max_blocks is not None:
+        print(f"grow {volume.name}: left for a run without --max-blocks", file=sys.stderr, flush=True)
+    else:
         run_task(BlockGrowth(settings, written, volume, folder, run=run), Run(run.budget))
 
 

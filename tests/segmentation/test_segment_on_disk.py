@@ -137,6 +137,21 @@ def test_the_memory_of_growth_counts_what_is_read_on_both_sides(tmp_path):
     assert found == pytest.approx(32 * 138 * 138 * 100 / 1e6)
 
 
+@pytest.mark.parametrize("max_blocks", [1, 12, 99])
+def test_a_quick_look_does_not_grow(prediction, volume, tmp_path, max_blocks, capsys):
+    told = settings(grow_vox=3)
+    label_volume(told, prediction, volume, tmp_path / "components", choice=None, run=RUN)
+    quick = Run(RUN.budget, max_blocks=max_blocks)
+    for _ in range(2):
+        segment_volume(told, prediction, volume, tmp_path, components=tmp_path / "components", run=quick)
+        assert not (tmp_path / "complete.json").exists()
+        assert not (tmp_path / "segmentation.zarr").exists()
+    shown = "grow test: left for a run without --max-blocks"
+    assert (shown in capsys.readouterr().err) == (max_blocks >= 12)
+    segment_volume(told, prediction, volume, tmp_path, components=tmp_path / "components", run=RUN)
+    assert (tmp_path / "complete.json").exists()
+
+
 @pytest.mark.parametrize("step", ["plan", "all"])
 def test_growth_that_does_not_fit_is_refused_before_segments_are_written(prediction, volume, tmp_path, step):
     label_volume(settings(), prediction, volume, tmp_path / "components", choice=None, run=RUN)
