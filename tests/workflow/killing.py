@@ -71,12 +71,13 @@ def killed(workflow, planned):
     None if the workflow ended before. A stage that is done already has the kill in the next one.
     """
     with _started(workflow) as process:
-        stage, done = _awaited(workflow, planned, process)
-        victims = _victims(workflow, planned.target, stage, process) if done else []
+        stage, name, after_s = _awaited(workflow, planned, process)
+        target, victims = _victims(workflow, planned.target, stage, process)
         if process.poll() is not None:
             return None
         kill(victims)
-        if planned.target == "workflow":
+        done = Kill(name, target, after_s)
+        if target == "workflow":
             return done  # the next run meets what this one left
         process.wait(PATIENCE_S)
         assert none_left_in(workflow.folder, PATIENCE_S) == []
@@ -84,7 +85,7 @@ def killed(workflow, planned):
 
 
 def _awaited(workflow, planned, process):
-    """Waits for the moment, or the end of the stage: the process of the stage, and the kill that is to be done now."""
+    """Waits for the moment, or the end of the stage: its process, its name, and for how long it was watched."""
     due = STAGES[STAGES.index(planned.stage) :]
     end = time.monotonic() + PATIENCE_S
     while process.poll() is None:
@@ -95,9 +96,9 @@ def _awaited(workflow, planned, process):
                 start = time.monotonic()
                 with suppress(psutil.TimeoutExpired):
                     found.wait(planned.after_s)
-                return found, Kill(stage, planned.target, time.monotonic() - start)
+                return found, stage, time.monotonic() - start
         time.sleep(0.005)
-    return None, None
+    return None, None, 0.0
 
 
 def _is_orphan(stage, process):
@@ -107,14 +108,17 @@ def _is_orphan(stage, process):
 
 
 def _victims(workflow, target, stage, process):
-    """The workflow's own process where the stage has ended meanwhile."""
+    """What is killed in truth, and its processes: for want of a worker the stage, and where that has ended the workflow."""
     if target == "all":
-        return processes_in(workflow.folder)
-    workers = []
-    with suppress(psutil.Error):
-        workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())][:1] if target == "worker" else []
-    alone = [psutil.Process(process.pid)] if process.poll() is None else []
-    return workers or ([stage] if target != "workflow" and stage.is_running() else alone)
+        return "all", processes_in(workflow.folder)
+    if target == "worker" and stage is not None:
+        with suppress(psutil.Error):
+            workers = [p for p in stage.children() if "spawn_main" in " ".join(p.cmdline())]
+            if workers:
+                return "worker", workers[:1]
+    if target != "workflow" and stage is not None and stage.is_running():
+        return "stage", [stage]
+    return "workflow", [psutil.Process(process.pid)] if process.poll() is None else []
 
 
 @contextmanager

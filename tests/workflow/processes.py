@@ -7,7 +7,7 @@ import psutil
 
 
 def processes_in(folder):
-    """All that live, but for this one and its own children of other folders."""
+    """All that live."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
