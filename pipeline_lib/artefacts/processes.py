@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import sys
 import threading
@@ -24,18 +23,8 @@ def die_with_parent(number: signal.Signals, parent: int) -> None:
     """Let the system send this signal when process `parent`, which started this one, ends; at once if it has ended (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-        if not _is_alive(parent):  # it died before it was watched
-            os.kill(os.getpid(), number)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        if not psutil.pid_exists(parent):  # it died before it was watched
+            signal.raise_signal(number)
 
 
 def end_children_on_signals() -> None:

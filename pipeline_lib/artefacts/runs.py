@@ -133,9 +133,10 @@ def _relative(paths: Paths) -> list[str]:
 
 def _compared(project: Project, folder: Path) -> list[str]:
     """What evaluations are compared with, as far as it lies in `folder`, relative to that."""
-    against = Path(project.evaluation.against or "") / "metrics.json"
-    inside = against.resolve().is_relative_to(folder.resolve())
-    return [str(against.resolve().relative_to(folder.resolve()))] if project.evaluation.against and inside else []
+    if project.evaluation.against is None:
+        return []
+    path = Path(project.evaluation.against, "metrics.json").resolve()
+    return [str(path.relative_to(folder.resolve()))] if path.is_relative_to(folder.resolve()) else []
 
 
 def _state(folder: Path, runs: list[list[str]]) -> str:
