@@ -11,18 +11,17 @@ whichever job they belonged to. The number of jobs can change between two calls.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline_lib.artefacts.atomic import read_json, remove_leftovers, write_json
+from pipeline_lib.artefacts.atomic import remove_leftovers, write_json
 from pipeline_lib.artefacts.budget import Budget
+from pipeline_lib.artefacts.complete import PLAN_KEYS, changing, forget_jobs, plan_digest, read_if_there
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.artefacts.records import BlockRecord, Journal, Records, are_intact, as_json, content_of, facts_of
 from pipeline_lib.artefacts.workers import BlockDone
@@ -31,7 +30,6 @@ from pipeline_lib.errors import UserError
 SCHEMA = 2
 # A stage of a killed workflow saves its state and ends; its successor waits for that.
 ORPHAN_PATIENCE_S = 60.0
-_PLAN = ("schema", "inputs", "layout", "n_blocks")  # the keys of plan.json, which complete.json has too
 
 
 @dataclass(frozen=True)
@@ -130,53 +128,10 @@ def record_path(folder: Path, step: Step) -> Path:
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """What all the steps cost that made a complete artefact, the last one first; empty where that is not told."""
-    n_jobs = (_read(folder / "complete.json") or {}).get("n_jobs", 1)
+    n_jobs = (read_if_there(folder / "complete.json") or {}).get("n_jobs", 1)
     steps = [Step("finish"), Step("plan"), *(Step("job", k, n_jobs) for k in range(n_jobs))] if n_jobs > 1 else [Step("all")]
-    found = (_read(record_path(folder, step)) for step in steps)
+    found = (read_if_there(record_path(folder, step)) for step in steps)
     return [record for record in found if record is not None]
-
-
-def content_of_complete(folder: Path) -> str:
-    """The digest of the blocks of a complete artefact; UserError where there is none, or where a block has changed since."""
-    complete = _read(folder / "complete.json")
-    if complete is None or "content" not in complete:
-        raise UserError(f"{folder} holds no complete result; run the stage that makes it")
-    check_complete(folder, last_file=folder / "complete.json")
-    return str(complete["content"])
-
-
-def check_complete(folder: Path, *, last_file: Path) -> None:
-    """UserError if a file of a complete artefact is no longer as it was written; the artefact is unfinished from then on.
-
-    Files of the same size and time are taken to be the same; others are read.
-    """
-    complete = _read(folder / "complete.json") or {}
-    records = Records(folder, _digest({key: complete.get(key) for key in _PLAN}))
-    found = records.read()
-    damaged = {b for b, record in found.items() if not record.is_intact(folder, trust_time=True)}
-    damaged |= {b for b in range(complete.get("n_blocks", 0)) if b not in found}
-    if complete and not damaged and are_intact(folder, complete.get("files", {}), trust_time=True):
-        return
-    with _changing(folder):
-        _forget_jobs(records, damaged)
-        for path in (last_file, folder / "complete.json"):
-            path.unlink(missing_ok=True)
-    if damaged:
-        n = f"{len(damaged)} of {complete['n_blocks']} blocks"
-        what = f"{n} have changed since they were computed, the first is {min(damaged)}"
-    else:
-        what = "a file has changed since it was written" if complete else "it was not finished"
-    raise UserError(f"{folder}: {what}; run the workflow again, which makes it anew")
-
-
-def job_records(folder: Path, n_jobs: int) -> list[str]:
-    """What `n_jobs` jobs leave in `folder`, and finishing waits for: none where one process does it all.
-
-    Of a complete artefact the records of those jobs that made it, so that another division asks for nothing.
-    """
-    complete = _read(folder / "complete.json") or {}
-    n = complete.get("n_jobs", n_jobs)
-    return [f"{folder}/shards/{k}-of-{n}.json" for k in range(n)] if n > 1 else []
 
 
 def shares(n_blocks: int, n_jobs: int) -> list[range]:
@@ -192,7 +147,7 @@ class _Running:
         self.step = step
         self.max_blocks = max_blocks
         self.plan = _plan_of(task)
-        self.records = Records(task.folder, _digest(self.plan))
+        self.records = Records(task.folder, plan_digest(self.plan))
 
     def run(self) -> None:
         step = self.step
@@ -218,13 +173,13 @@ class _Running:
                     self._finish()
 
     def _is_complete(self) -> bool:
-        complete = _read(self.task.folder / "complete.json") or {}
+        complete = read_if_there(self.task.folder / "complete.json") or {}
         is_same = complete.get("schema") == SCHEMA and complete.get("inputs") == self.plan["inputs"]
         is_there = is_same and all(path.exists() for path in (self.task.last_file, *self.task.created))
         return is_there and are_intact(self.task.folder, complete.get("files", {}), trust_time=True)
 
     def _make_plan(self) -> None:
-        present = _read(self.task.folder / "plan.json")
+        present = read_if_there(self.task.folder / "plan.json")
         is_made = all(path.exists() for path in self.task.created)
         if present == self.plan and is_made:
             return
@@ -235,12 +190,12 @@ class _Running:
         write_json(self.task.folder / "plan.json", self.plan)
 
     def _check_planned(self) -> None:
-        present = _read(self.task.folder / "plan.json")
+        present = read_if_there(self.task.folder / "plan.json")
         if present == self.plan:
             return
-        with _changing(self.task.folder):  # else the workflow would take the plan and its jobs for done
+        with changing(self.task.folder):  # else the workflow would take the plan and its jobs for done
             (self.records.shards / "planned.json").unlink(missing_ok=True)
-            _forget_jobs(self.records, set(range(self.task.n_blocks)))
+            forget_jobs(self.records, set(range(self.task.n_blocks)))
         if present is None:
             raise UserError(f"{self.task.name}: {self.task.folder} holds no plan; run the step plan first")
         raise UserError(f"{self.task.name}: {_difference(present, self.plan)} since it was planned; run the workflow again")
@@ -254,7 +209,7 @@ class _Running:
     def _forget(self) -> None:
         """Remove what an earlier plan left; the plan goes first: a kill on the way leaves no plan without its records."""
         folder = self.task.folder
-        with _changing(folder):
+        with changing(folder):
             for path in (self.task.last_file, folder / "complete.json", folder / "plan.json"):
                 path.unlink(missing_ok=True)
             if self.records.shards.exists():
@@ -300,7 +255,7 @@ class _Running:
         missing = [b for b in range(self.task.n_blocks) if b not in found]
         damaged = [b for b, record in found.items() if not record.is_intact(self.task.folder, trust_time=True)]
         if missing or damaged:
-            _forget_jobs(self.records, {*missing, *damaged})
+            forget_jobs(self.records, {*missing, *damaged})
             lists = [(missing, "missing"), (damaged, "damaged")]
             told = [f"{len(b)} of {self.task.n_blocks} blocks are {how}, the first is {min(b)}" for b, how in lists if b]
             raise UserError(f"{self.task.name}: {' and '.join(told)}; run the workflow again, which computes them")
@@ -318,7 +273,7 @@ class _Running:
             finished = self.task.finish()
             self._check_unchanged()
         except Exception:
-            with _changing(self.task.folder):
+            with changing(self.task.folder):
                 self.task.last_file.unlink(missing_ok=True)
             raise
         return finished
@@ -327,22 +282,10 @@ class _Running:
         print(f"{self.task.name}: {what}", file=sys.stderr, flush=True)
 
 
-def _forget_jobs(records: Records, blocks: set[int]) -> None:
-    """Remove what says that jobs with these blocks are done, so that the workflow runs them again."""
-    for path in records.shards.glob("*-of-*.json"):
-        told = _read(path) or {}
-        if told.get("digest") != records.digest or blocks & {record["block"] for record in told["blocks"]}:
-            path.unlink(missing_ok=True)
-
-
 def _plan_of(task: BlockTask) -> dict[str, Any]:
-    plan = dict(zip(_PLAN, (SCHEMA, dict(task.inputs), dict(task.layout), task.n_blocks), strict=True))
+    plan = dict(zip(PLAN_KEYS, (SCHEMA, dict(task.inputs), dict(task.layout), task.n_blocks), strict=True))
     content: dict[str, Any] = json.loads(json.dumps(plan))  # as it is read back: tuples become lists
     return content
-
-
-def _digest(plan: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -353,22 +296,3 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if changed:
             return f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed"
     return "the number of blocks has changed"
-
-
-@contextmanager
-def _changing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none; a torn file counts as none."""
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path)
-    except UserError:
-        return None
-    return content if isinstance(content, dict) else None

@@ -21,7 +21,7 @@ from pipeline_lib.artefacts import (
     write_json,
     write_text,
 )
-from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
-from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.components import BlockSummary, join_blocks, label_block, level_of
 from pipeline_lib.components.regions import PointSweep, RegionForest, finish_sweep, join_regions, join_rounds, reduce_block

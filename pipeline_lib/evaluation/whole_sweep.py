@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks
-from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.budget import PROCESS_MB
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.components import finish_components, sweep_thresholds
 from pipeline_lib.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, check_block, compute_blocks, crew_for, read_json
-from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import grow_segments
 from pipeline_lib.geometry import BlockGrid, Triple
 from pipeline_lib.segmentation.written import ARRAY, create_segmentation, finish_segmentation

@@ -11,7 +11,7 @@ from typing import Any
 import zarr
 
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
-from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.components import BlockLabels, BlockSummary, JoinedBlocks, join_blocks, label_block
 from pipeline_lib.errors import UserError

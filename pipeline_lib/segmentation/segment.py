@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
-from pipeline_lib.artefacts.blockwise import content_of_complete
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import JoinedBlocks, relabel
 from pipeline_lib.segmentation.growth import BlockGrowth, check_growth
 from pipeline_lib.segmentation.labelling import LabelledBlocks, read_joined

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
-from pipeline_lib.artefacts.blockwise import content_of_complete
 from pipeline_lib.artefacts.budget import PROCESS_MB
+from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import segment_affinities
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box

@@ -9,7 +9,7 @@ from pathlib import Path
 import zarr
 
 from pipeline_lib.artefacts import read_json, write_json
-from pipeline_lib.artefacts.blockwise import check_complete
+from pipeline_lib.artefacts.complete import check_complete
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.identity import digest

@@ -15,8 +15,9 @@ import pytest
 from squares import Squares
 
 from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task, write_json
-from pipeline_lib.artefacts.blockwise import content_of_complete, job_records, shares
+from pipeline_lib.artefacts.blockwise import shares
 from pipeline_lib.artefacts.budget import PROCESS_MB, installed_memory_mb, largest_fitting
+from pipeline_lib.artefacts.complete import content_of_complete, job_records
 from pipeline_lib.artefacts.records import Records, checksum
 from pipeline_lib.errors import UserError
 

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from pipeline_lib.artefacts import Lock
-from pipeline_lib.artefacts.blockwise import job_records
+from pipeline_lib.artefacts.complete import job_records
 from pipeline_lib.artefacts.budget import installed_memory_mb
 from pipeline_lib.artefacts.processes import end_children_on_signals
 from pipeline_lib.artefacts.runs import forget_future, record_run
