@@ -36,7 +36,7 @@ from pipeline_lib.affinity import encode_affinities
 from pipeline_lib.artefacts import Budget, Run, run_task, write_json
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, SweepSettings
+from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
 from pipeline_lib.settings.stages import EvaluateStage, ImportStage, PredictStage, SegmentStage, SweepStage
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.synthetic.volume import generate
@@ -128,7 +128,7 @@ def write_inputs(tissue: Tissue, shape: Triple, folder: Path) -> None:
 def agglomeration(folder: Path) -> dict[str, list[str]]:
     """The commands from affinities to metrics, in their order."""
     segmentation, evaluation = SegmentationSettings(), EvaluationSettings()
-    sweep = SweepStage(segmentation=segmentation, sweep=SweepSettings(), evaluation=evaluation)
+    sweep = SweepStage(segmentation=segmentation, choice=ChoiceSettings(), evaluation=evaluation)
     chosen = SegmentStage(segmentation=segmentation).model_dump_json()
     prediction, volume = folder / "prediction" / "complete.json", folder / "volume" / "volume.json"
     choice, parts = folder / "sweep" / "choice.json", folder / "segmentation" / "components" / "complete.json"

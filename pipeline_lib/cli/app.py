@@ -197,7 +197,7 @@ def choose_threshold(
         from pipeline_lib.evaluation import choose_threshold as choose
 
         told = stages.load_stage(stages.SweepStage, settings, execution)
-        write_json(output, choose(curve, by=told.sweep.choose_by))
+        write_json(output, choose(curve, by=told.choice.by))
 
 
 @app.command()

@@ -37,7 +37,7 @@ def choose_threshold(curves: list[Path], *, by: str) -> dict[str, Any]:
     told = [read_json(path) for path in curves]
     for curve in told:
         if any(point[_NEEDS[by]] is None for point in curve["points"]):
-            raise UserError(f"sweep.choose_by is {by}, but val volume {curve['volume']} has no {_NEEDS[by]} to score")
+            raise UserError(f"choice.by is {by}, but val volume {curve['volume']} has no {_NEEDS[by]} to score")
     thresholds = [point["threshold"] for point in told[0]["points"]]
     best_by = {}
     for name, need in _NEEDS.items():

@@ -58,9 +58,9 @@ class BlockSweep:
         self._settings = settings
         self._prediction = prediction
         self._volume = volume
-        if settings.sweep.thresholds == "all" and self.truth.skeletons is None:
+        if settings.choice.thresholds == "all" and self.truth.skeletons is None:
             raise UserError(
-                f"sweep.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
+                f"choice.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
             )
         self._crew = crew_for(
             run.budget,
@@ -96,12 +96,12 @@ class BlockSweep:
     @property
     def _in_voxels(self) -> tuple[float, ...]:
         """The thresholds to be scored against labels."""
-        tried = self._settings.sweep.thresholds
+        tried = self._settings.choice.thresholds
         return tried if self.truth.has_voxels and tried != "all" else ()
 
     @property
     def _lowest(self) -> float:
-        tried, lowest = self._settings.sweep.thresholds, self._settings.sweep.lowest
+        tried, lowest = self._settings.choice.thresholds, self._settings.choice.lowest
         return lowest if tried == "all" else min(lowest, tried[0])
 
     def _need_mb(self, block_vox: Triple) -> float:
@@ -166,7 +166,7 @@ class BlockSweep:
     def finish(self) -> Finished:
         sweep = finish_sweep(self._forest(), self.truth.node_voxels)
         skeletons = self.truth.skeletons
-        tried = self._settings.sweep.thresholds
+        tried = self._settings.choice.thresholds
         levels = curve = None
         if skeletons is not None:
             tolerance = self._settings.evaluation.merge_tolerance

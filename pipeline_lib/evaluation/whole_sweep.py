@@ -55,7 +55,7 @@ class WholeSweep:
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        tried = self._settings.sweep.thresholds
+        tried = self._settings.choice.thresholds
         if tried == "all":
             raise ValueError("all thresholds can be tried of components only")
         return tried

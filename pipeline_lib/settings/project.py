@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline_lib.settings.base import PathText, Settings, setting
 from pipeline_lib.settings.learning import AugmentSettings, BCELoss, TargetSettings, TrainingSettings
 from pipeline_lib.settings.networks import NetworkSettings, ResidualSymmetricUNet
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, SweepSettings
+from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
 from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SyntheticVolume, VolumeSettings
 
 BlockStage = Literal["import", "predict", "label", "segment", "sweep", "evaluate"]
@@ -37,7 +37,7 @@ class Project(Settings):
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Optimisation.")
     inference: InferenceSettings = Field(default_factory=InferenceSettings, description="Prediction.")
     segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings, description="Agglomeration.")
-    sweep: SweepSettings = Field(default_factory=SweepSettings, description="Choice of the threshold on val.")
+    choice: ChoiceSettings = Field(default_factory=ChoiceSettings, description="Choice of the threshold on val.")
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings, description="Scores.")
 
     @field_validator("project")
@@ -79,13 +79,13 @@ class Project(Settings):
 
     @model_validator(mode="after")
     def _metric_to_choose_by(self) -> Project:
-        by, scores = self.sweep.choose_by, self.evaluation
+        by, scores = self.choice.by, self.evaluation
         off = scores.voxel_metrics is False if by == "voi_voxels" else scores.skeleton_metrics is False
         if self.segmentation.threshold is None and off:
-            raise ValueError(f"sweep.choose_by is {by}, but evaluation switches that metric off")
-        if self.sweep.thresholds == "all" and not self.segmentation.only_components:
+            raise ValueError(f"choice.by is {by}, but evaluation switches that metric off")
+        if self.choice.thresholds == "all" and not self.segmentation.only_components:
             raise ValueError(
-                "sweep.thresholds: all is exact for components and a size filter only: give a list, or leave out "
+                "choice.thresholds: all is exact for components and a size filter only: give a list, or leave out "
                 "segmentation.grow_vox, flood and dust: give"
             )
         return self

@@ -72,7 +72,7 @@ class SegmentationSettings(Settings):
         return not (gives or self.flood)
 
 
-class SweepSettings(Settings):
+class ChoiceSettings(Settings):
     """The thresholds that are tried on the val volumes, and by what one is chosen."""
 
     thresholds: Annotated[tuple[Annotated[float, setting(ge=0, lt=1)], ...], setting(min_length=1)] | Literal["all"] = setting(
@@ -82,15 +82,15 @@ class SweepSettings(Settings):
     lowest: float = setting(
         0.25, "Down to this threshold, the scores at skeleton nodes are computed at every n / 255.", ge=0, lt=1
     )
-    choose_by: Literal["nerl", "voi_skeletons", "voi_voxels"] = setting(
+    by: Literal["nerl", "voi_skeletons", "voi_voxels"] = setting(
         "nerl", "Best is the highest NERL, or the lowest sum of VOI split and merge at skeleton nodes or in voxels."
     )
 
     @model_validator(mode="after")
-    def _rising(self) -> SweepSettings:
+    def _rising(self) -> ChoiceSettings:
         if self.thresholds == "all":
-            if self.choose_by == "voi_voxels":
-                raise ValueError("thresholds: all is scored against skeletons, so choose_by cannot be voi_voxels")
+            if self.by == "voi_voxels":
+                raise ValueError("thresholds: all is scored against skeletons, so by cannot be voi_voxels")
         elif list(self.thresholds) != sorted(set(self.thresholds)):
             raise ValueError("thresholds must rise")
         return self

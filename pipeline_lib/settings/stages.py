@@ -16,7 +16,7 @@ from pipeline_lib.settings.learning import AugmentSettings, BCELoss, TargetSetti
 from pipeline_lib.settings.load import parse
 from pipeline_lib.settings.networks import NetworkSettings
 from pipeline_lib.settings.project import Project
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, SweepSettings
+from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
 from pipeline_lib.settings.volumes import PositiveTriple, VolumeSettings
 
 
@@ -41,7 +41,7 @@ class PredictStage(Settings):
 
 class SweepStage(Settings):
     segmentation: SegmentationSettings
-    sweep: SweepSettings
+    choice: ChoiceSettings
     evaluation: EvaluationSettings
 
 
@@ -76,7 +76,7 @@ def sweep_stage(project: Project) -> SweepStage:
     """Without what a sweep does not use: a given threshold, and what is told of a scored segmentation beside its scores."""
     scores = project.evaluation.model_copy(update={"worst_errors": EvaluationSettings().worst_errors, "against": None})
     method = project.segmentation.model_copy(update={"threshold": None})
-    return SweepStage(segmentation=method, sweep=project.sweep, evaluation=scores)
+    return SweepStage(segmentation=method, choice=project.choice, evaluation=scores)
 
 
 def segment_stage(project: Project) -> SegmentStage:

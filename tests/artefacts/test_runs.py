@@ -54,7 +54,7 @@ def test_results_from_the_future_are_of_now(tmp_path):
 
 def test_every_id_is_listed_with_what_differs(tmp_path):
     base = run(tmp_path)
-    longer = run(tmp_path, training={"steps": 99}, sweep={"choose_by": "voi_skeletons"})
+    longer = run(tmp_path, training={"steps": 99}, choice={"by": "voi_skeletons"})
     filtered = run(tmp_path, segmentation={"min_size_vox": 7})
     found = {f"{artefact.kind}/{artefact.name}": artefact for artefact in list_artefacts([base])}
     assert set(found) == ids(base) | ids(longer) | ids(filtered)
@@ -63,7 +63,7 @@ def test_every_id_is_listed_with_what_differs(tmp_path):
     for name in ids(base):
         assert found[name].differs == ""
     for name in ids(longer) - ids(base):
-        assert found[name].differs == "sweep.choose_by=voi_skeletons, training.steps=99"
+        assert found[name].differs == "choice.by=voi_skeletons, training.steps=99"
     for name in ids(filtered) - ids(base):
         assert found[name].differs == "segmentation.min_size_vox=7"
     volumes = [artefact for artefact in found.values() if artefact.kind == "volumes"]

@@ -10,7 +10,7 @@ from pipeline_lib.artefacts import Budget, Run, read_json, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_volume
 from pipeline_lib.segmentation import label_volume, segment_volume
-from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, SweepSettings
+from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, ChoiceSettings
 from pipeline_lib.settings.stages import EvaluateStage, SweepStage
 from pipeline_lib.volumes import open_array
 
@@ -18,7 +18,7 @@ from pipeline_lib.volumes import open_array
 def stage(thresholds=(0.3, 0.7, 0.95), *, method=None, **evaluation):
     return SweepStage(
         segmentation=SegmentationSettings(**(method or {})),
-        sweep=SweepSettings(thresholds=thresholds),
+        choice=ChoiceSettings(thresholds=thresholds),
         evaluation=EvaluationSettings(**evaluation),
     )
 
@@ -86,7 +86,7 @@ def test_all_levels_can_be_tried(volume, prediction, tmp_path, min_size_vox):
 
 def test_all_levels_need_skeletons(volume, prediction, tmp_path):
     bare = replace(volume, skeletons_path=None)
-    message = r"sweep.thresholds: all scores components at the nodes of skeletons, but volume val has no skeletons"
+    message = r"choice.thresholds: all scores components at the nodes of skeletons, but volume val has no skeletons"
     with pytest.raises(UserError, match=message):
         swept(bare, prediction, tmp_path / "sweep", thresholds="all")
     assert not (tmp_path / "sweep" / "curve.json").exists()
@@ -156,7 +156,7 @@ def test_metrics_that_are_off_or_cannot_be_computed(volume, prediction, tmp_path
     assert all(point["skeletons"] is None for point in curve["points"])
     choice = choose_threshold([path], by="voi_voxels")
     assert (choice["threshold"], choice["flatness"]["indistinguishable"]) == (0.7, None)
-    with pytest.raises(UserError, match=r"choose_by is nerl, but val volume val has no skeletons to score"):
+    with pytest.raises(UserError, match=r"choice.by is nerl, but val volume val has no skeletons to score"):
         choose_threshold([path], by="nerl")
     bare = replace(volume, skeletons_path=None, labels_path=None)
     with pytest.raises(UserError, match="skeleton_metrics is on, but volume val has no skeletons"):

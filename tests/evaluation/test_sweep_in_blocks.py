@@ -13,7 +13,7 @@ from pipeline_lib.evaluation import sweep_volume
 from pipeline_lib.evaluation.sweep import BlockSweep
 from pipeline_lib.geometry import Box
 from pipeline_lib.metrics import score_labels, score_skeletons
-from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, SweepSettings
+from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, ChoiceSettings
 from pipeline_lib.settings.stages import SweepStage
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array, write_box
@@ -27,8 +27,8 @@ BLOCKS = [(256, 256, 256), (13, 20, 50), (5, 17, 19), (1, 40, 7)]
 
 def stage(block_vox=(256, 256, 256), thresholds=THRESHOLDS, min_size_vox=0, **evaluation):
     method = SegmentationSettings(min_size_vox=min_size_vox).model_copy(update={"block_vox": block_vox})
-    sweep, scores = SweepSettings(thresholds=thresholds), EvaluationSettings(**evaluation)
-    return SweepStage.model_construct(segmentation=method, sweep=sweep, evaluation=scores)
+    choice, scores = ChoiceSettings(thresholds=thresholds), EvaluationSettings(**evaluation)
+    return SweepStage.model_construct(segmentation=method, choice=choice, evaluation=scores)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused(prediction, volume, tmp_path):
         UserError, match=r"segmentation.block_vox \[256, 256, 256\] takes \d+ MB, but the memory budget is 400 MB"
     ):
         sweep_volume(stage(), prediction, large, tmp_path, run=small)
-    told = SweepStage(segmentation=SegmentationSettings(flood=True), sweep=SweepSettings(), evaluation=EvaluationSettings())
+    told = SweepStage(segmentation=SegmentationSettings(flood=True), choice=ChoiceSettings(), evaluation=EvaluationSettings())
     message = "sweep val: trying thresholds for segments that grow, flood or take in dust holds the volume in memory, 48350 MB"
     with pytest.raises(UserError, match=message):
         sweep_volume(told, prediction, large, tmp_path, run=small)

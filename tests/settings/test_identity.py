@@ -35,7 +35,7 @@ CHANGES = [
     ({"inference.logit_scale": 1.0}, "prediction"),
     ({"inference.patch_vox": [32, 32, 32]}, "prediction"),
     ({"segmentation.min_size_vox": 10}, "sweep"),
-    ({"sweep.thresholds": [0.5, 0.6]}, "sweep"),
+    ({"choice.thresholds": [0.5, 0.6]}, "sweep"),
     ({"evaluation.merge_tolerance": 3}, "sweep"),
     ({"segmentation.threshold": 0.5}, "segmentation"),
     ({"evaluation.worst_errors": 3}, "evaluation"),

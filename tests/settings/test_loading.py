@@ -48,22 +48,22 @@ MISTAKES = [
     ({"volumes__val__split": "test"}, r"no volume has split val, so no threshold can be chosen"),
     ({"volumes__train__split": "test"}, r"none has split train"),
     ({"volumes": {"a": {"kind": "synthetic", "split": "train", "shape_vox": [8, 8, 8]}}}, r"none has split val or test"),
-    ({"sweep__thresholds": [0.5, 0.4]}, r"thresholds must rise"),
+    ({"choice__thresholds": [0.5, 0.4]}, r"thresholds must rise"),
     ({"project": "a/b"}, r"project: expected letters, digits"),
     (
         {"segmentation": {"flood": True, "grow_vox": 2}},
         r"segmentation: flood fills all background, so grow_vox must be 0, got 2",
     ),
     ({"volumes": {"a b": {"kind": "synthetic", "split": "train", "shape_vox": [1, 1, 1]}}}, r"a volume's name may hold"),
-    ({"sweep__choose_by": "nerl", "evaluation__skeleton_metrics": False}, r"choose_by is nerl, but evaluation switches"),
-    ({"sweep__thresholds": "every"}, r"sweep\.thresholds"),
-    ({"sweep": {"thresholds": "all", "choose_by": "voi_voxels"}}, r"all is scored against skeletons, so choose_by cannot be"),
+    ({"choice__by": "nerl", "evaluation__skeleton_metrics": False}, r"choice.by is nerl, but evaluation switches"),
+    ({"choice__thresholds": "every"}, r"choice\.thresholds"),
+    ({"choice": {"thresholds": "all", "by": "voi_voxels"}}, r"all is scored against skeletons, so by cannot be"),
     (
-        {"sweep__thresholds": "all", "segmentation": {"grow_vox": 1}},
+        {"choice__thresholds": "all", "segmentation": {"grow_vox": 1}},
         r"all is exact for components and a size filter only: give a",
     ),
     (
-        {"sweep__thresholds": "all", "segmentation": {"min_size_vox": 100, "dust": "give"}},
+        {"choice__thresholds": "all", "segmentation": {"min_size_vox": 100, "dust": "give"}},
         r"all is exact for components and a size filter only.*leave out segmentation\.grow_vox, flood and dust: give$",
     ),
 ]

@@ -28,7 +28,7 @@ SMALL = {
         "validation_patches": 2,
         "precision": "float32",
     },
-    "sweep": {"thresholds": [0.3, 0.5, 0.7]},
+    "choice": {"thresholds": [0.3, 0.5, 0.7]},
 }
 
 
