@@ -36,7 +36,7 @@ from pipeline_lib.affinity import encode_affinities
 from pipeline_lib.artefacts import Budget, Run, run_task, write_json
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, InferenceSettings, SegmentationSettings
 from pipeline_lib.settings.stages import EvaluateStage, ImportStage, PredictStage, SegmentStage, SweepStage
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.synthetic.volume import generate

@@ -19,7 +19,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity
 from pipeline_lib.settings.paths import Paths
 from pipeline_lib.settings.project import Project
-from pipeline_lib.settings.stages import science
+from pipeline_lib.settings.stages import flattened, science
 
 KINDS = ("volumes", "models", "predictions", "sweeps", "segmentations", "evaluations")
 _ID = re.compile(r".+-[0-9a-f]{8}")
@@ -69,7 +69,7 @@ def list_artefacts(current: Sequence[Project]) -> list[Artefact]:
     needed = [_relative(Paths(project)) for project in current]
     compared = [file for project in current for file in _compared(project, folder)]
     recorded = [read_json(path) for path in sorted((folder / "runs").glob("*.json"))]
-    base = _flattened(science(current[0]))
+    base = flattened(science(current[0]))
     runs = [(record["last_files"], _differences(record["settings"], base)) for record in recorded]
     runs += [(files, _differences(science(project), base)) for files, project in zip(needed, current, strict=True)]
     found = []
@@ -152,13 +152,6 @@ def _measured(folder: Path) -> tuple[int, float]:
 
 
 def _differences(settings: dict[str, Any], base: dict[str, Any]) -> set[str]:
-    own = _flattened(settings)
+    own = flattened(settings)
     changed = {f"{key}={value}" for key, value in own.items() if base.get(key, ...) != value}
     return changed | {f"without {key}" for key in base.keys() - own.keys()}
-
-
-def _flattened(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flattened(value, f"{above}{key}.") if isinstance(value, dict) and value else {f"{above}{key}": value}
-    return flat

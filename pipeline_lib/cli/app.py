@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -306,6 +307,33 @@ def report(
 
 
 @app.command()
+def compare(
+    config: Annotated[str, typer.Option(help="The whole config with its sweep, as JSON or YAML text.")],
+    output: Annotated[Path, typer.Option(help="The page to write; those of the runs stand in `runs/` beside it.")],
+    log: Log = None,
+) -> None:
+    """Compare the runs of a sweep."""
+    with stage("compare", output.parent, log):
+        from pipeline_lib.report import ComparedRun, ReportContents, write_comparison
+        from pipeline_lib.settings import parse_experiment
+        from pipeline_lib.settings.load import read_text
+        from pipeline_lib.settings.paths import Paths
+
+        experiment = parse_experiment(read_text(config))
+        compared = [
+            ComparedRun(
+                name=run.name,
+                changed=run.changed,
+                repeats=run.repeats,
+                page=f"{run.page}index.html",
+                contents=ReportContents.from_json(json.dumps(Paths(run.project).report_contents())),
+            )
+            for run in experiment.runs
+        ]
+        write_comparison(experiment.base.project, stages.science(experiment.base), compared, output)
+
+
+@app.command()
 def runs(
     configs: Annotated[list[Path], typer.Argument(help="All current configs of a project; what none of them needs can go.")],
     prune: Annotated[bool, typer.Option("--prune", help="Delete what no current config needs, after listing it.")] = False,
@@ -314,9 +342,9 @@ def runs(
     from pipeline_lib.artefacts.runs import list_artefacts
     from pipeline_lib.artefacts.runs import prune as prune_artefacts
     from pipeline_lib.cli.runs import runs_table
-    from pipeline_lib.settings import load_project
+    from pipeline_lib.settings import load_experiment
 
-    projects = [load_project(path, []) for path in configs]
+    projects = [run.project for path in configs for run in load_experiment(path).runs]
     artefacts = list_artefacts(projects)
     typer.echo(runs_table(artefacts))
     if prune:

@@ -27,7 +27,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def load_project(path: Path, overrides: Sequence[str] = ()) -> Project:
-    """Settings of a YAML file; `overrides` are `dotted.key=value` with the value in YAML. Mistakes are a UserError."""
+    """Settings of a YAML file without a sweep, as `load_content` reads it. Mistakes are a UserError."""
+    return parse_project(load_content(path, overrides), where=str(path))
+
+
+def load_content(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file; `overrides` are `dotted.key=value` with the value in YAML. Mistakes are a UserError."""
     content = read_config(path)
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -39,25 +44,34 @@ def load_project(path: Path, overrides: Sequence[str] = ()) -> Project:
             raise UserError(
                 f"the value of the override {override!r} is not valid YAML: {' '.join(str(error).split())}"
             ) from error
-    return parse_project(content, where=str(path))
+    return with_dotted_keys(content, str(path))
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, in which no key may stand twice. Mistakes are a UserError."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot read the config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    return read_text(text, where=str(path))
+
+
+def read_text(text: str, *, where: str = "config") -> dict[str, Any]:
+    """The mapping in a YAML text, of which JSON is a kind."""
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of settings, got {type(content).__name__}")
+        raise UserError(f"{where}: expected a mapping of settings, got {type(content).__name__}")
     return content
 
 
 def parse_project(content: dict[str, Any], *, where: str = "config") -> Project:
     """Settings from nested dictionaries; a dotted key (`training.steps`) overrides what it names."""
-    return parse(Project, _with_dotted_keys(content, where), where=where)
+    return parse(Project, with_dotted_keys(content, where), where=where)
 
 
 def parse(model: type[BaseModel], content: Any, *, where: str) -> Any:
@@ -70,7 +84,8 @@ def parse(model: type[BaseModel], content: Any, *, where: str) -> Any:
         raise UserError(f"{where}: {problems[0]}{more}") from None
 
 
-def _with_dotted_keys(content: dict[str, Any], where: str) -> dict[str, Any]:
+def with_dotted_keys(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """Nested dictionaries in which what a dotted key names is set; those given are left as they are."""
     nested = {key: value for key, value in content.items() if "." not in str(key)}
     for key, value in content.items():
         if "." not in str(key):

@@ -98,13 +98,22 @@ class Paths:
     def metrics(self) -> list[str]:
         return [f"{self.evaluation_folder}/{identity.volume_id(self.project, name)}/metrics.json" for name in self.scored()]
 
+    def by_stage(self) -> dict[str, list[str]]:
+        """The last file of everything that a run makes, but for the report, by the stage that makes it."""
+        return {
+            "import": [self.volume(name) for name in self.project.volumes],
+            "train": self.checkpoints(),
+            "choose checkpoint": [file for file in [self.network()] if file not in self.checkpoints()],
+            "predict": [self.prediction(name) for name in self.project.volumes_of("val", "test")],
+            "sweep": self.curves() if self.choice() else [],
+            "choose threshold": self.choice(),
+            "label": [file for name in self.project.volumes_of("val", "test") for file in self.components(name)],
+            "segment": self.segmentations(),
+            "evaluate": self.metrics(),
+        }
+
     def last_files(self) -> list[str]:
-        """The last file of everything that a run makes, but for the report."""
-        volumes = [self.volume(name) for name in self.project.volumes]
-        predictions = [self.prediction(name) for name in self.project.volumes_of("val", "test")]
-        sweep = [*self.curves(), *self.choice()] if self.choice() else []
-        models = dict.fromkeys([*self.checkpoints(), self.network()])
-        return [*volumes, *models, *predictions, *sweep, *self.segmentations(), *self.metrics()]
+        return [file for files in self.by_stage().values() for file in files]
 
     def against(self, volume_id: str) -> list[str]:
         """What the evaluation of a volume is compared with, as far as the settings name another run."""

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline_lib.settings.base import PathText, Settings, setting
 from pipeline_lib.settings.learning import AugmentSettings, BCELoss, TargetSettings, TrainingSettings
 from pipeline_lib.settings.networks import NetworkSettings, ResidualSymmetricUNet
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, InferenceSettings, SegmentationSettings
 from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SyntheticVolume, VolumeSettings
 
 BlockStage = Literal["import", "predict", "label", "segment", "sweep", "evaluate"]

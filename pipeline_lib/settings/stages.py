@@ -16,7 +16,7 @@ from pipeline_lib.settings.learning import AugmentSettings, BCELoss, TargetSetti
 from pipeline_lib.settings.load import parse
 from pipeline_lib.settings.networks import NetworkSettings
 from pipeline_lib.settings.project import Project
-from pipeline_lib.settings.scoring import EvaluationSettings, InferenceSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, InferenceSettings, SegmentationSettings
 from pipeline_lib.settings.volumes import PositiveTriple, VolumeSettings
 
 
@@ -95,6 +95,14 @@ def science(settings: BaseModel) -> dict[str, Any]:
 def execution(settings: BaseModel) -> dict[str, Any]:
     """Everything that decides only how results are computed."""
     return _part(settings, execution=True)
+
+
+def flattened(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Values of nested settings by their dotted paths."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flattened(value, f"{above}{key}.") if isinstance(value, dict) and value else {f"{above}{key}": value}
+    return flat
 
 
 def science_json(settings: BaseModel) -> str:

@@ -10,7 +10,7 @@ from pipeline_lib.artefacts import Budget, Run, read_json, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_volume
 from pipeline_lib.segmentation import label_volume, segment_volume
-from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
 from pipeline_lib.settings.stages import EvaluateStage, SweepStage
 from pipeline_lib.volumes import open_array
 

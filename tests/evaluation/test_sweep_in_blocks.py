@@ -13,7 +13,7 @@ from pipeline_lib.evaluation import sweep_volume
 from pipeline_lib.evaluation.sweep import BlockSweep
 from pipeline_lib.geometry import Box
 from pipeline_lib.metrics import score_labels, score_skeletons
-from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
 from pipeline_lib.settings.stages import SweepStage
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array, write_box

@@ -14,7 +14,7 @@ from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_vol
 from pipeline_lib.report import ReportContents
 from pipeline_lib.segmentation import label_volume, segment_volume
 from pipeline_lib.settings import stages
-from pipeline_lib.settings.scoring import EvaluationSettings, SegmentationSettings, ChoiceSettings
+from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
 from pipeline_lib.skeletons import Skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array
 from pipeline_lib.volumes.affinities import create_affinities
@@ -90,7 +90,9 @@ def write_run(root: Path) -> dict[str, Any]:
     """Write all artefacts below `root`; returns what the workflow would pass to the report."""
     folders = {name: root / name for name in FOLDERS}
     segmentation, evaluation = SegmentationSettings(), EvaluationSettings()
-    sweep = stages.SweepStage(segmentation=segmentation, evaluation=evaluation, choice=ChoiceSettings(thresholds=(0.5, 0.7, 0.9)))
+    sweep = stages.SweepStage(
+        segmentation=segmentation, evaluation=evaluation, choice=ChoiceSettings(thresholds=(0.5, 0.7, 0.9))
+    )
     volumes = {name: write_volume(root, name, truth=name != "fresh") for name in IDS}
     write_model(folders["model"])
     for seed, name in enumerate(("val", "test", "fresh")):

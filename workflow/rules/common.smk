@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import update_config
 
 from pipeline_lib.artefacts import Lock
@@ -15,7 +16,7 @@ from pipeline_lib.artefacts.budget import installed_memory_mb
 from pipeline_lib.artefacts.processes import end_children_on_signals
 from pipeline_lib.artefacts.runs import forget_future, record_run
 from pipeline_lib.errors import UserError
-from pipeline_lib.settings import identity, parse_project, sources, stages
+from pipeline_lib.settings import identity, parse_experiment, sources, stages
 from pipeline_lib.settings.jobs import n_jobs
 from pipeline_lib.settings.load import read_config
 from pipeline_lib.settings.paths import Paths
@@ -30,14 +31,16 @@ try:
         demo = read_config(Path(workflow.basedir).parent / "config" / "demo.yaml")
         update_config(demo, config)
         config = demo
-    PROJECT = parse_project(config)
-    sources.check_sources(PROJECT)
+    EXPERIMENT = parse_experiment(config)
+    for run in EXPERIMENT.runs:
+        sources.check_sources(run.project)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # Each id names a result by its content and leads back to the settings that it follows from.
-RUNS = [PROJECT]
-PATHS = Paths(PROJECT)
+RUNS = [run.project for run in EXPERIMENT.runs]
+PATHS = Paths(EXPERIMENT.base)
+PAGES = {run.page: Paths(run.project) for run in EXPERIMENT.runs}
 VOLUMES = {
     identity.volume_id(run, name): (run, name) for run in RUNS for name in run.volumes
 }
@@ -48,8 +51,10 @@ SEGMENTATIONS = {identity.segmentation_id(run): Paths(run) for run in RUNS}
 EVALUATIONS = {identity.evaluation_id(run): Paths(run) for run in RUNS}
 FOLDER = PATHS.folder
 
+CONFIG = json.dumps(config)
+
 # In the environment of each job, not among the parameters of its rule: how something is run re-runs nothing.
-EXECUTION = stages.execution_json(PROJECT)
+EXECUTION = stages.execution_json(EXPERIMENT.base)
 PYTHON_FOLDER = Path(sys.executable).parent
 WORKFLOW = os.getpid()
 shell.prefix(
@@ -66,6 +71,7 @@ wildcard_constraints:
     sweep="[^/]+",
     segmentation="[^/]+",
     evaluation="|".join(map(re.escape, EVALUATIONS)),  # what another run has left is only read
+    page="|".join(map(re.escape, PAGES)),
     step=r"\d+",
     part=r"planned|\d+-of-\d+",
 
@@ -75,12 +81,33 @@ def options(name, values):
     return [word for value in values for word in (name, value)]
 
 
+# The run that a result is first made for, of which those that share it say the same.
+def imported_by(wc):
+    return VOLUMES[wc.volume][0]
+
+
+def predicted_by(wc):
+    return PREDICTIONS[wc.prediction].project
+
+
+def swept_by(wc):
+    return SWEEPS[wc.sweep].project
+
+
+def segmented_by(wc):
+    return SEGMENTATIONS[wc.segmentation].project
+
+
+def evaluated_by(wc):
+    return EVALUATIONS[wc.evaluation].project
+
+
 # A stage that works block by block is one job, which does all, or a plan, jobs that share the blocks, and one that finishes:
 # the part "planned", the parts "<k>-of-<n>", and the rule of the stage itself.
-def parts_of(stage, folder):
+def parts_of(stage, folder, project):
     """An input function: the records of the jobs that share the blocks of a volume; none where one job does all."""
     return lambda wc: job_records(
-        Path(folder.format(**wc)), n_jobs(*VOLUMES[wc.volume], stage)
+        Path(folder.format(**wc)), n_jobs(project(wc), VOLUMES[wc.volume][1], stage)
     )
 
 
@@ -100,14 +127,12 @@ def last_step(wc, input):
 
 
 def segment_settings(wc):
-    return stages.science_json(
-        stages.segment_stage(SEGMENTATIONS[wc.segmentation].project)
-    )
+    return stages.science_json(stages.segment_stage(segmented_by(wc)))
 
 
 def written(folder, wc):
     """Where blocks of segments are written: those that still have to grow, apart."""
-    grows = SEGMENTATIONS[wc.segmentation].project.segmentation.grow_vox
+    grows = segmented_by(wc).segmentation.grow_vox
     return f"{folder}/ungrown" if grows else folder
 
 
@@ -127,6 +152,10 @@ def memory_mb(wc, threads):
     return int(
         0.9 * installed_memory_mb() * threads / max(workflow.cores or 1, threads)
     )
+
+
+if EXPERIMENT.is_sweep and workflow.is_main_process:
+    logger.info(EXPERIMENT.summary())
 
 
 onstart:

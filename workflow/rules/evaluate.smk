@@ -11,7 +11,7 @@ EVALUATED_FROM = {
 rule evaluate:
     input:
         **EVALUATED_FROM,
-        parts=parts_of("evaluate", EVALUATED),
+        parts=parts_of("evaluate", EVALUATED, evaluated_by),
     output:
         f"{EVALUATED}/metrics.json",
     log:
@@ -24,9 +24,7 @@ rule evaluate:
     params:
         output=f"{EVALUATED}/metrics.json",
         settings=lambda wc: stages.science_json(
-            stages.evaluate_stage(
-                EVALUATIONS[wc.evaluation].project, VOLUMES[wc.volume][1]
-            )
+            stages.evaluate_stage(evaluated_by(wc), VOLUMES[wc.volume][1])
         ),
         step=last_step,
     shell:

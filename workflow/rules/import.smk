@@ -5,7 +5,7 @@ IMPORTED_FROM = {"source": lambda wc: sources.source_files(source_of(wc))}
 rule import_volume:
     input:
         **IMPORTED_FROM,
-        parts=parts_of("import", IMPORTED),
+        parts=parts_of("import", IMPORTED, imported_by),
     output:
         f"{IMPORTED}/volume.json",
     log:

@@ -8,7 +8,7 @@ PREDICTED_FROM = {
 rule predict:
     input:
         **PREDICTED_FROM,
-        parts=parts_of("predict", PREDICTED),
+        parts=parts_of("predict", PREDICTED, predicted_by),
     output:
         f"{PREDICTED}/complete.json",
     log:
@@ -21,9 +21,7 @@ rule predict:
         mem_mb=memory_mb,
     params:
         output=f"{PREDICTED}/complete.json",
-        settings=lambda wc: stages.science_json(
-            stages.predict_stage(PREDICTIONS[wc.prediction].project)
-        ),
+        settings=lambda wc: stages.science_json(stages.predict_stage(predicted_by(wc))),
         step=last_step,
     shell:
         "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {params.output:q}"

@@ -16,7 +16,7 @@ JOINED = {
 rule label:
     input:
         **SEGMENTED_FROM,
-        parts=parts_of("label", f"{SEGMENTED}/components"),
+        parts=parts_of("label", f"{SEGMENTED}/components", segmented_by),
     output:
         f"{SEGMENTED}/components/complete.json",
     log:
@@ -54,7 +54,7 @@ rule segment:
         **SEGMENTED_FROM,
         **JOINED,
         parts=lambda wc: (
-            parts_of("segment", written(SEGMENTED, wc))(wc)
+            parts_of("segment", written(SEGMENTED, wc), segmented_by)(wc)
             if JOINED["components"](wc)
             else []
         ),

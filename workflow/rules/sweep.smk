@@ -8,7 +8,7 @@ SWEPT_FROM = {
 rule sweep:
     input:
         **SWEPT_FROM,
-        parts=parts_of("sweep", SWEPT),
+        parts=parts_of("sweep", SWEPT, swept_by),
     output:
         f"{SWEPT}/curve.json",
     log:
@@ -20,9 +20,7 @@ rule sweep:
         mem_mb=memory_mb,
     params:
         output=f"{SWEPT}/curve.json",
-        settings=lambda wc: stages.science_json(
-            stages.sweep_stage(SWEEPS[wc.sweep].project)
-        ),
+        settings=lambda wc: stages.science_json(stages.sweep_stage(swept_by(wc))),
         step=last_step,
     shell:
         "exec python -m pipeline_lib sweep --prediction {input.prediction:q} --volume {input.volume:q}"
@@ -52,9 +50,7 @@ rule choose_threshold:
     conda:
         "../../environment.yml"
     params:
-        settings=lambda wc: stages.science_json(
-            stages.sweep_stage(SWEEPS[wc.sweep].project)
-        ),
+        settings=lambda wc: stages.science_json(stages.sweep_stage(swept_by(wc))),
         curves=lambda wc, input: options("--curve", input),
     shell:
         "exec python -m pipeline_lib choose-threshold {params.curves:q} --output {output:q}"

@@ -1,0 +1,128 @@
+"""Many runs from one config: which settings vary, and how."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, model_validator
+
+from pipeline_lib.settings.base import Settings, setting
+
+Values = Annotated[tuple[Any, ...], setting(min_length=1)]
+Changed = dict[str, Any]  # dotted path of a setting -> its value, plain JSON
+
+
+class Range(Settings):
+    """Numbers to draw from evenly; whole ones where both ends are."""
+
+    low: int | float = setting(description="Smallest value.")
+    high: int | float = setting(description="Largest value.")
+    log: bool = setting(False, "Draw evenly in the logarithm, for values that span magnitudes.")
+
+    @model_validator(mode="after")
+    def _rises(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log: low must be above 0, got {self.low}")
+        return self
+
+    def draw(self, rng: random.Random) -> int | float:
+        """With four digits, which names of runs can show."""
+        low, high = (math.log(end) if self.log else end for end in (self.low, self.high))
+        value = rng.uniform(low, high)
+        value = math.exp(value) if self.log else value
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return round(value) if self.log else rng.randint(self.low, self.high)
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
+
+
+class RandomSweep(Settings):
+    """Runs with values drawn at random; more of them keep those that there were."""
+
+    count: int = setting(description="How many runs.", gt=0)
+    seed: int = setting(0, "Of the draws.", ge=0)
+    settings: dict[str, Range | Values] = setting(
+        description="For each dotted path a range `{low, high, log}`, or a list to choose from.", min_length=1
+    )
+
+    def draw(self) -> list[Changed]:
+        """Each run from a generator of its own, so that another count changes none."""
+        generators = [random.Random(f"{self.seed}/{index}") for index in range(self.count)]
+        return [{path: self._value(told, rng) for path, told in self.settings.items()} for rng in generators]
+
+    @staticmethod
+    def _value(told: Range | Values, rng: random.Random) -> Any:
+        return told.draw(rng) if isinstance(told, Range) else rng.choice(told)
+
+
+def _equally_long(columns: dict[str, Values]) -> dict[str, Values]:
+    lengths = {path: len(values) for path, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
+        raise ValueError(f"all lists must have the same length; {told}")
+    return columns
+
+
+class SweepSettings(Settings):
+    """Runs that differ in settings, each named by its dotted path, such as `training.learning_rate`.
+
+    What is given in several of these ways is combined, each with each.
+    """
+
+    grid: dict[str, Values] = setting({}, "Lists of values; every combination is a run.")
+    zip: Annotated[dict[str, Values], AfterValidator(_equally_long)] = setting(
+        {}, "Lists of values of one length; the first of all lists are a run, the second are, and so on."
+    )
+    list: tuple[Annotated[Changed, setting(min_length=1)], ...] = setting((), "Runs one by one, each with its own settings.")
+    random: RandomSweep | None = setting(None, "Values drawn at random.")
+
+    @model_validator(mode="after")
+    def _each_path_once(self) -> SweepSettings:
+        if not (self.grid or self.zip or self.list or self.random):
+            raise ValueError("nothing varies; give grid, zip, list or random")
+        drawn = self.random.settings if self.random else {}
+        listed = {path for told in self.list for path in told}
+        paths = sorted([*self.grid, *self.zip, *listed, *drawn])
+        for one, other in itertools.pairwise(paths):
+            if one == other or other.startswith(f"{one}."):
+                raise ValueError(f"{one} is set twice" if one == other else f"{one} and {other} are set, one within the other")
+        return self
+
+    def variants(self) -> Iterator[Changed]:
+        """What each run sets, in the order of the config; equal ones once."""
+        zipped = [dict(zip(self.zip, values, strict=True)) for values in zip(*self.zip.values(), strict=True)]
+        crossed = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        ways = [self.list, zipped, crossed, self.random.draw() if self.random else []]
+        given = [way for way in ways if way]
+        seen: list[Changed] = []
+        for parts in itertools.product(*given):
+            changed: Changed = {path: value for part in parts for path, value in part.items()}
+            if changed not in seen:
+                seen.append(changed)
+                yield changed
+
+
+def names_of(variants: list[Changed]) -> list[str]:
+    """What varies, in short: the end of each path that is enough to tell it from the others, and the value."""
+    short = _short_names({path: None for changed in variants for path in changed})
+    return [" ".join(f"{short[path]}={_text(value)}" for path, value in changed.items()) for changed in variants]
+
+
+def _short_names(paths: Mapping[str, None]) -> dict[str, str]:
+    short = {}
+    for path in paths:
+        keys = path.split(".")
+        ends = [".".join(keys[-n:]) for n in range(1, len(keys) + 1)]
+        others = [other for other in paths if other != path]
+        short[path] = next(end for end in ends if end == path or not any(f".{o}".endswith(f".{end}") for o in others))
+    return short
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
