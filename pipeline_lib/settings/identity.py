@@ -9,11 +9,11 @@ import hashlib
 import json
 from typing import Any
 
-from pipeline_lib.settings.project import Project
+from pipeline_lib.settings.project import Ensemble, Project
 from pipeline_lib.settings.stages import import_stage, predict_stage, science, sweep_stage, train_stage
 
 # Raise a stage's number when it computes other results from the same settings.
-ALGORITHM_VERSIONS = {"import": 2, "train": 1, "predict": 1, "sweep": 3, "segment": 2, "evaluate": 3}
+ALGORITHM_VERSIONS = {"import": 2, "train": 1, "predict": 1, "average": 1, "sweep": 3, "segment": 2, "evaluate": 3}
 
 
 def digest(*parts: Any) -> str:
@@ -35,12 +35,18 @@ def model_id(project: Project) -> str:
 
 
 def prediction_id(project: Project) -> str:
+    if isinstance(project, Ensemble):
+        members = [prediction_id(member) for member in project.members]
+        return f"mean-{digest(ALGORITHM_VERSIONS['average'], members)}"
     checkpoint = project.inference.checkpoint
     return f"{checkpoint}-{digest(ALGORITHM_VERSIONS['predict'], model_id(project), science(predict_stage(project)))}"
 
 
 def sweep_id(project: Project) -> str:
-    """Covers what decides the choice of the threshold, the val volumes among it."""
+    """Covers what decides the choice of the threshold, the val volumes among it: of an ensemble those of its members."""
+    if isinstance(project, Ensemble):
+        members = [sweep_id(member) for member in project.members]
+        return f"folds-{digest(ALGORITHM_VERSIONS['sweep'], prediction_id(project), members)}"
     val = [volume_id(project, name) for name in project.volumes_of("val")]
     parts = [ALGORITHM_VERSIONS["sweep"], prediction_id(project), val, science(sweep_stage(project))]
     return f"{project.segmentation.method}-{digest(*parts)}"

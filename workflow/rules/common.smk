@@ -20,6 +20,7 @@ from pipeline_lib.settings import identity, parse_experiment, sources, stages
 from pipeline_lib.settings.jobs import n_jobs
 from pipeline_lib.settings.load import read_config
 from pipeline_lib.settings.paths import Paths
+from pipeline_lib.settings.project import Ensemble
 
 given = workflow.config_settings.configfiles
 
@@ -44,7 +45,9 @@ PAGES = {run.page: Paths(run.project) for run in EXPERIMENT.runs}
 VOLUMES = {
     identity.volume_id(run, name): (run, name) for run in RUNS for name in run.volumes
 }
-MODELS = {identity.model_id(run): Paths(run) for run in RUNS}
+MODELS = {
+    identity.model_id(run): Paths(run) for run in RUNS if not isinstance(run, Ensemble)
+}
 PREDICTIONS = {identity.prediction_id(run): Paths(run) for run in RUNS}
 SWEEPS = {identity.sweep_id(run): Paths(run) for run in RUNS}
 SEGMENTATIONS = {identity.segmentation_id(run): Paths(run) for run in RUNS}
