@@ -69,13 +69,15 @@ class Estimate:
 
 
 def estimate_of_run(run: ScoredRun, split: str, measure: Measure) -> Estimate | None:
-    """Over the volumes of a split that have the score; None where none has. Of several volumes there is no interval."""
+    """Over the volumes of a split that have the score; None where none has."""
     volumes = [volume for volume in run.of_split(split) if measure.of(volume) is not None]
     values = [value for volume in volumes if (value := measure.of(volume)) is not None]
     if not values:
         return None
     value = sum(values) if measure.counted else fmean(values)
-    ends = volumes[0].scores(measure.kind).get(f"{measure.name}_ci95") if len(volumes) == 1 else None
+    ends = run.intervals.get((split, measure.key))
+    if len(volumes) == 1:
+        ends = volumes[0].scores(measure.kind).get(f"{measure.name}_ci95")
     return Estimate(value, (float(ends[0]), float(ends[1])) if ends else None)
 
 
