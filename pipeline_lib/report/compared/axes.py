@@ -12,8 +12,9 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from pipeline_lib.report.compared.swept import MISSING, canonical, is_number, told
 
-_DECADES = 30  # largest over smallest value from which on the axis is logarithmic
-_MOST_TICKS = 7
+_DECADE = 9.99  # largest over smallest value from which on the axis is logarithmic
+_MARGIN = 0.15  # of the range, or of the decades
+_MOST_TICKS = 5
 _LONGEST_LABEL = 16
 
 
@@ -34,7 +35,7 @@ class SettingAxis:
         if not all(is_number(value) and math.isfinite(value) for value in distinct):
             return cls("category", tuple(distinct))
         positive = [value for value in distinct if value > 0]
-        spans = bool(positive) and positive[-1] / positive[0] >= _DECADES
+        spans = bool(positive) and positive[-1] / positive[0] >= _DECADE
         if distinct[0] > 0 and spans:
             return cls("log", tuple(distinct))
         if distinct[0] == 0 and len(positive) > 1 and spans:
@@ -46,13 +47,25 @@ class SettingAxis:
             return float([canonical(one) for one in self.values].index(canonical(value)))
         return float(value)
 
+    def limits(self) -> tuple[float, float]:
+        """With a margin on both sides."""
+        if self.kind == "category":
+            return -0.5, len(self.values) - 0.5
+        low, high = float(self.values[0]), float(self.values[-1])
+        if low == high:
+            return low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
+        if self.kind == "linear":
+            return low - _MARGIN * (high - low), high + _MARGIN * (high - low)
+        factor = (high / float(next(value for value in self.values if value > 0))) ** _MARGIN
+        return (low / factor if low > 0 else -0.5 * float(self.values[1])), high * factor
+
     def apply(self, axes: Axes, label: str) -> None:
         axes.set_xlabel(_short(label, 40))
         if self.kind == "category":
             names = [_short("not set" if value is MISSING else told(value), _LONGEST_LABEL) for value in self.values]
             crowded = sum(map(len, names)) > 24
             axes.set_xticks(range(len(names)), names, rotation=30 if crowded else 0, ha="right" if crowded else "center")
-            axes.set_xlim(-0.5, len(names) - 0.5)
+            axes.set_xlim(*self.limits())
             return
         if self.kind == "log":
             axes.set_xscale("log")
@@ -62,7 +75,7 @@ class SettingAxis:
             axes.set_xticks([float(value) for value in self.values], [f"{value:.4g}" for value in self.values])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.12)
+        axes.set_xlim(*self.limits())
 
 
 def _short(text: str, most: int) -> str:

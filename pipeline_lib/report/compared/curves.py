@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 
 from pipeline_lib.artefacts import read_json
 from pipeline_lib.report import charts
-from pipeline_lib.report.compared.colouring import Colouring, best_in_colour
+from pipeline_lib.report.compared.colouring import PALE, Colouring, best_in_colour
 from pipeline_lib.report.compared.groups import Sweep
 from pipeline_lib.report.html import Html, caption, chart, element, section
 
 _MOST_VOLUMES = 3
+_SIZE = (3.1, 2.35)
 _MANY = 40  # curves drawn as pixels from here on, so that the page stays small
 _NOTE = """One line for each run, in the colour of its setting; a dot at the threshold that was chosen there, on all val
 volumes together. Lines are the scores at every level of the stored affinities where the sweep has them."""
@@ -55,7 +56,7 @@ def curves_section(sweep: Sweep) -> Html:
     for name in names[:_MOST_VOLUMES]:
         curves = read_curves(sweep, name)
         drawings = [_chart(curves, score, colouring, name) for score in _SCORES if any(score in c.scores for c in curves)]
-        parts += [element("h3", name), element("div", *drawings, class_="columns")]
+        parts += [element("h3", name), element("div", *drawings, class_="columns small")]
     left_out = [f"Not drawn: {', '.join(names[_MOST_VOLUMES:])}."] if names[_MOST_VOLUMES:] else []
     n_given = len(sweep.runs) - len(swept)
     if n_given:
@@ -98,10 +99,11 @@ def _chart(curves: Sequence[RunCurve], score: str, colouring: Colouring, volume:
 
 
 def curves_chart(curves: Sequence[RunCurve], score: str, colouring: Colouring) -> str:
-    """Lines of the first series, which are pale where there are many groups, lie below."""
+    """The better a setting, the further on top its lines lie; pale ones lie below all."""
 
     def paint(axes: Axes) -> None:
-        drawn = sorted((curve for curve in curves if score in curve.scores), key=lambda curve: colouring.of[curve.group])
+        drawn = [curve for curve in curves if score in curve.scores]
+        drawn.sort(key=lambda curve: (colouring.colours[colouring.of[curve.group]] != PALE, -colouring.of[curve.group]))
         for curve in drawn:
             colour, (threshold, values) = colouring.colours[colouring.of[curve.group]], curve.scores[score]
             dot = [curve.chosen], [np.interp(curve.chosen, threshold, values)]
@@ -112,6 +114,6 @@ def curves_chart(curves: Sequence[RunCurve], score: str, colouring: Colouring) -
         if score == "mergers":
             axes.set_yscale("symlog", linthresh=10)
             axes.yaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(bottom=0)
+            axes.set_ylim(bottom=0)
 
-    return charts.draw(paint)
+    return charts.draw(paint, size=_SIZE)

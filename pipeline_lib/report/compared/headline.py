@@ -11,7 +11,7 @@ from pipeline_lib.report.compared.runs import SPLITS
 from pipeline_lib.report.compared.tables import named, score
 from pipeline_lib.report.compared.verdicts import sure_count
 from pipeline_lib.report.html import Html, element, joined, section
-from pipeline_lib.report.units import decimal, interval, tolerance
+from pipeline_lib.report.units import decimal, tolerance
 
 Tested = Mapping[str, Mapping[Measure, Sequence[Difference]]]
 _MOST_NAMED = 5
@@ -59,12 +59,12 @@ def certainty(sweep: Sweep, tested: Tested) -> list[str]:
         if not differences:
             continue
         worse, better, unsure = sure_count(differences)
-        parts = [f"{worse} of {len(differences)} other settings are worse", f"{better} better"]
-        told.append(f"On {split} the tests say: {', '.join(parts)}, and of {unsure} that cannot be told.")
+        called = f"the paired tests call {worse} of {len(differences)} other settings worse, {better} better"
+        told.append(f"On {split} {called}; {unsure} they cannot tell from it.")
         alike = [found.group.name for found in differences if not found.is_sure]
         if split == "val" and alike:
             more = f" and {len(alike) - _MOST_NAMED} more" if len(alike) > _MOST_NAMED else ""
-            told.append(f"As good for all we know: {'; '.join(alike[:_MOST_NAMED])}{more}.")
+            told.append(f"It may be no better than {'; '.join(alike[:_MOST_NAMED])}{more}.")
     return told or [f"{measure.title} is not tested: the tests draw skeletons anew."]
 
 
@@ -116,7 +116,7 @@ def _estimate(found: Estimate, measure: Measure) -> str:
     if measure.counted or found.ci95 is None:
         return value
     kind = f"mean of {found.n} runs, 95 % t-interval" if found.n > 1 else "95 % interval"
-    return f"{value} ({kind} {interval(found.ci95, lambda end: decimal(end, 3))})"
+    return f"{value} ({kind} {measure.interval(found.ci95)})"
 
 
 def _cards(sweep: Sweep, best: Group, split: str) -> Html:
@@ -124,12 +124,12 @@ def _cards(sweep: Sweep, best: Group, split: str) -> Html:
     for measure in MAIN:
         found = best.estimate(split, measure)
         if found is not None and measure not in (SPLIT_ERRORS, MERGE_ERRORS):
-            cards.append(_card(measure.title, score(found.value, measure), _sure(found)))
+            cards.append(_card(measure.title, score(found.value, measure), _sure(found, measure)))
     errors = [(best.estimate(split, measure), measure) for measure in (SPLIT_ERRORS, MERGE_ERRORS)]
     told = [(score(found.value, measure), measure.title) for found, measure in errors if found is not None]
     if told:
-        value = joined([joined([n, element("small", f" {noun}")], "") for n, noun in told], ", ")
-        cards.append(_card("Errors", value, "a merger ruins two neurons"))
+        value = joined([joined([n, element("small", f" {noun}")], "") for n, noun in told], Html("<br>"))
+        cards.append(_card("Errors", value, ""))
     used = element("span", "used to choose" if split == "val" else "decides nothing", class_="tag")
     names = _some([volume.name for volume in best.runs[0].of_split(split) if volume.metrics])
     title = element("h3", f"{split.capitalize()}{f': {names}' if names else ''} ", used)
@@ -140,10 +140,11 @@ def _why_unscored(sweep: Sweep, split: str) -> str:
     return "not scored, no truth" if any(run.of_split(split) for run in sweep.runs) else f"there is no {split} volume"
 
 
-def _sure(found: Estimate) -> Html:
+def _sure(found: Estimate, measure: Measure) -> Html:
     parts = [f"mean of {found.n} runs, sd {decimal(found.sd, 3)}"] if found.sd is not None else []
     if found.ci95:
-        parts.append(f"95 % {'t-' if found.n > 1 else ''}interval {interval(found.ci95, lambda end: decimal(end, 3))}")
+        ends = measure.interval(found.ci95).replace(" ", "\u00a0")
+        parts.append(f"95 % {'t-' if found.n > 1 else ''}interval {ends}")
     return joined(parts, Html("<br>"))
 
 

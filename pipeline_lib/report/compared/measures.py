@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from scipy.special import stdtrit
 
 from pipeline_lib.report.compared.runs import ScoredRun, ScoredVolume
+from pipeline_lib.report.units import decimal, interval
 
 Interval = tuple[float, float]
 
@@ -31,6 +32,17 @@ class Measure:
     @property
     def direction(self) -> str:
         return "more is better" if self.more_is_better else "less is better"
+
+    @property
+    def digits(self) -> int:
+        """After the point, of a mean."""
+        return 1 if self.counted else 3
+
+    def interval(self, ends: Interval) -> str:
+        """As it is read, without what no score can be."""
+        most = 1.0 if self in (NERL, RAND_ERROR) else math.inf
+        kept = [min(max(end, 0.0), most) for end in ends]
+        return interval(kept, lambda end: decimal(end, self.digits))
 
     def of(self, volume: ScoredVolume) -> float | None:
         value = volume.scores(self.kind).get(self.name)

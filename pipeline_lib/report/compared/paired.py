@@ -3,10 +3,11 @@
 Without repetitions a paired bootstrap: the difference of two runs on skeletons drawn anew, the same in both. That is what
 metrics.compare_skeleton_scores does for one volume; of several volumes the mean is taken. It says nothing about another seed.
 
-With repetitions the difference of the two means has two sources of chance, whose variances add up: which skeletons were traced
-(the bootstrap, over the means of the repetitions) and which seeds or folds were taken (paired where both settings have the same
-ones, otherwise by the pooled variance of both). Only the latter is estimated from few values, so the interval is that of a t
-distribution with the degrees of freedom of Welch and Satterthwaite.
+With repetitions the difference of the two means has two sources of chance: which skeletons were traced (the bootstrap, over the
+means of the repetitions) and which seeds or folds were taken (a t-interval, paired where both settings have the same ones,
+otherwise by the pooled variance of both). The margins of both are added as squares (as Zou and Donner 2008 do, doi:10.1002/
+sim.3095); that holds the level whichever of the two is the larger, which Welch's degrees of freedom do not with two or three
+repetitions.
 
 Several comparisons with one best are corrected by the method of Holm (1979).
 """
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtrit
 
 from pipeline_lib.report.compared.draws import Drawn, draw_scores
 from pipeline_lib.report.compared.groups import Group, Sweep
@@ -27,7 +28,7 @@ from pipeline_lib.report.compared.swept import canonical, value_of
 
 SIGNIFICANT = 0.05
 _ROUNDING = 1e-9  # of the same score, computed in another order
-_MANY = 1e9  # degrees of freedom of a variance that is taken as known
+_SMALLEST_P = 1e-9
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Difference:
         if self.ci95[0] <= 0 <= self.ci95[1]:
             return "no conclusion"
         word = "better" if (self.value > 0) == self.measure.more_is_better else "worse"
-        return word if self.p_holm < SIGNIFICANT else f"{word} alone, unsure among all"
+        return word if self.p_holm < SIGNIFICANT else f"{word}, if alone"
 
     @property
     def is_sure(self) -> bool:
@@ -126,13 +127,18 @@ def bootstrap_p(change: np.ndarray) -> float:
 
 def interval_of_sum(value: float, known: float, variance: float, freedom: float) -> tuple[Interval, float]:
     """95 % interval and two-sided p of a value with a known variance and one estimated with some degrees of freedom."""
-    error = math.sqrt(known + variance)
-    if error == 0:
-        return (value, value), 1.0 if value == 0 else 0.0
-    share = variance / (known + variance)
-    total = min(_MANY, freedom / share**2) if share > 0 else _MANY
-    half = float(stdtrit(total, 0.975)) * error
-    return (value - half, value + half), float(2 * stdtr(total, -abs(value) / error))
+
+    def margin(level: float) -> float:
+        return math.hypot(
+            float(ndtri(1 - level / 2)) * math.sqrt(known), float(stdtrit(freedom, 1 - level / 2)) * math.sqrt(variance)
+        )
+
+    half = margin(SIGNIFICANT)
+    low, high = _SMALLEST_P, 1.0  # p is the level at which the interval ends at 0
+    while high / low > 1 + _ROUNDING:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if margin(middle) > abs(value) else (low, middle)
+    return (value - half, value + half), high
 
 
 def pooled_variance(values: Sequence[np.ndarray]) -> tuple[float, float]:

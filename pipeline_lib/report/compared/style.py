@@ -15,13 +15,16 @@ th[aria-sort="ascending"] button::after { content: " \\2191"; }
 th[aria-sort="descending"] button::after { content: " \\2193"; }
 tr.best td { background: #eef5ef; }
 table.sortable tr.best td:first-child { background: #eef5ef; }
+th small { display: block; font-size: 11px; font-weight: 400; }
+.tests td, .tests th { padding-left: 6px; padding-right: 6px; }
+.tests th { white-space: nowrap; }
 .quiet { color: var(--soft); }
 .winner { background: #eef5ef; border-left: 4px solid #4f8a5b; border-radius: 0 8px 8px 0; padding: 12px 16px; margin: 10px 0; }
 .winner strong { display: block; font-size: 20px; line-height: 1.35; overflow-wrap: anywhere; }
 .winner strong small { display: block; font-size: 13px; font-weight: 400; }
 .verdict.worse { color: var(--warm); font-weight: 600; }
 .verdict.better { color: #4f8a5b; font-weight: 600; }
-.whisker { position: relative; display: inline-block; width: 150px; height: 14px; vertical-align: middle;
+.whisker { position: relative; display: inline-block; width: 110px; height: 14px; vertical-align: middle;
   background: linear-gradient(var(--soft), var(--soft)) center / 1px 100% no-repeat; }
 .whisker i { position: absolute; top: 5px; height: 4px; border-radius: 2px; background: #b9c3cd; }
 .whisker b { position: absolute; top: 3px; width: 8px; height: 8px; margin-left: -4px; border-radius: 50%;

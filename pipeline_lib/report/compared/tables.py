@@ -10,7 +10,7 @@ from pipeline_lib.report.compared.runs import SPLITS, ScoredRun
 from pipeline_lib.report.compared.sortable import Cell, Column, sortable
 from pipeline_lib.report.compared.swept import MISSING, canonical, is_number, short_names, told, value_of
 from pipeline_lib.report.html import Html, caption, details, element, joined, section
-from pipeline_lib.report.units import count, decimal, duration, interval
+from pipeline_lib.report.units import decimal, duration
 
 _NONE = "\u2013"
 _MOST_OPEN = 60  # runs
@@ -25,8 +25,10 @@ of their mean, which is wide for two or three."""
 def settings_section(sweep: Sweep) -> Html:
     """One row for each setting: a run, or the mean of the runs that repeat it."""
     paths, columns = _setting_columns(sweep, sweep.swept)
-    measures = [(split, measure) for split in SPLITS for measure in MAIN if _is_scored(sweep, split, measure)]
+    measures = [(split, measure) for measure in MAIN for split in SPLITS if _is_scored(sweep, split, measure)]
     columns = [Column("setting" if sweep.has_repetitions else "run", text=True), *columns]
+    if sweep.has_repetitions:
+        columns.append(Column("runs", more_first=True))
     first = len(columns)
     columns += [_score_column(split, measure) for split, measure in measures]
     columns += [Column("threshold"), Column("training", above="wall time"), Column("all stages", above="wall time")]
@@ -34,17 +36,19 @@ def settings_section(sweep: Sweep) -> Html:
     for group in sweep.groups:
         scores = (_estimate_cell(group.estimate(split, measure), measure, group, split) for split, measure in measures)
         settings = (_setting_cell(group.settings.get(path, MISSING), path) for path in paths)
-        rows.append([Cell(named(group, sweep), group.name), *settings, *scores, _threshold_cell(group), *_cost_cells(group)])
+        repeats = [Cell(len(group.runs), len(group.runs))] if sweep.has_repetitions else []
+        name = Cell(named(group, sweep), group.name)
+        rows.append([name, *settings, *repeats, *scores, _threshold_cell(group), *_cost_cells(group)])
     order = next((first + i for i, found in enumerate(measures) if found == ("val", sweep.decided_by)), -1)
     grid = sortable(columns, rows, best=0 if sweep.best and len(sweep.groups) > 1 else None, order=order)
-    note = f"{_NOTE} {_GROUPS_NOTE if sweep.has_repetitions else ''} {_RUNS_NOTE}"
-    return section("settings-compared", "All settings" if sweep.has_repetitions else "All runs", grid, caption(note))
+    notes = [_NOTE, _GROUPS_NOTE] if sweep.has_repetitions else [_NOTE, _RUNS_NOTE]
+    return section("settings-compared", "All settings" if sweep.has_repetitions else "All runs", grid, caption(" ".join(notes)))
 
 
 def runs_section(sweep: Sweep) -> Html:
     """Every run with all its scores."""
     paths, columns = _setting_columns(sweep, (*sweep.swept, *sweep.repeated))
-    measures = [(split, measure) for split in SPLITS for measure in ALL if _is_scored(sweep, split, measure)]
+    measures = [(split, measure) for measure in ALL for split in SPLITS if _is_scored(sweep, split, measure)]
     columns = [Column("run", text=True), *columns, *(_score_column(*found) for found in measures), Column("threshold")]
     rows = []
     for run in sweep.runs:
@@ -57,10 +61,15 @@ def runs_section(sweep: Sweep) -> Html:
     return section("runs", "Every run", shown)
 
 
+def name_alone(group: Group) -> object:
+    """With a link where there is one page to link to."""
+    return element("a", group.name, href=group.runs[0].run.page) if len(group.runs) == 1 else group.name
+
+
 def named(group: Group, sweep: Sweep) -> Html:
     """The name with a link to the run's own page; of repeated runs a link to each."""
     if len(group.runs) == 1:
-        return element("a", group.name, href=group.runs[0].run.page)
+        return joined([name_alone(group)])
     links = (element("a", repetition(run, sweep, i), href=run.run.page) for i, run in enumerate(group.runs, 1))
     return joined([group.name, element("small", joined(links, ", "))], "")
 
@@ -77,9 +86,8 @@ def repetition(run: ScoredRun, sweep: Sweep, number: int) -> str:
 
 def score(value: float | None, measure: Measure) -> str:
     """In as many digits as are read; a mean of counts has one after the point."""
-    if value is None or not measure.counted:
-        return decimal(value, 3)
-    return count(int(value)) if value == int(value) else decimal(value, 1)
+    whole = value is not None and measure.counted and value == int(value)
+    return decimal(value, 0 if whole else measure.digits)
 
 
 def _setting_columns(sweep: Sweep, paths: Sequence[str]) -> tuple[list[str], list[Column]]:
@@ -113,9 +121,9 @@ def _estimate_cell(found: Estimate | None, measure: Measure, group: Group | None
         return Cell(joined([_NONE, *why], ""), None)
     below = []
     if found.sd is not None:
-        below.append(element("small", f"sd {decimal(found.sd, 1 if measure.counted else 3)}, {found.n} runs"))
+        below.append(element("small", f"sd {decimal(found.sd, measure.digits)}"))
     if found.ci95 is not None:
-        below.append(element("small", interval(found.ci95, lambda end: decimal(end, 1 if measure.counted else 3))))
+        below.append(element("small", measure.interval(found.ci95)))
     return Cell(joined([score(found.value, measure), *below], ""), found.value)
 
 

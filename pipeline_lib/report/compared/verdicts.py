@@ -9,20 +9,19 @@ from pipeline_lib.report.compared.groups import Sweep
 from pipeline_lib.report.compared.measures import Measure
 from pipeline_lib.report.compared.paired import Difference, differences_to_best
 from pipeline_lib.report.compared.runs import SPLITS
-from pipeline_lib.report.compared.tables import named
+from pipeline_lib.report.compared.tables import name_alone
 from pipeline_lib.report.html import Html, caption, details, element, joined, section, table
 from pipeline_lib.report.units import decimal, interval, signed
 
 _MOST_OPEN = 30
 _HOW_RUNS = """A paired bootstrap: both runs are scored on the same skeletons, drawn anew with replacement from each volume.
 It says how much the difference depends on which neurons were traced, not how much on the training seed."""
-_HOW_REPEATED = """Two sources of chance are added: which neurons were traced (a paired bootstrap over the skeletons, of the
-means over repetitions) and which seeds or folds were taken (paired where both settings have the same ones). The interval is
-that of a t distribution; with two or three repetitions it is wide."""
-_NOTE = """Difference: the setting less the best one. The drawn interval holds the true difference in 95 % of such comparisons;
-where it contains 0 there is no conclusion. p is corrected for the number of comparisons in its column (Holm): of settings that
-are all equally good, in 95 % of sweeps none is called worse or better. Alone: the interval is beside 0, but among so many
-comparisons that can be chance."""
+_HOW_REPEATED = """The interval adds up two sources of chance: which neurons were traced (a paired bootstrap over the
+skeletons, of the means over repetitions) and which seeds or folds were taken (a t-interval, paired where both settings have the
+same ones; with two or three repetitions it is wide)."""
+_NOTE = """Difference: the setting less the best one, with its 95 % interval, drawn beside a line at 0. Where it contains 0
+there is no conclusion. p is corrected for all comparisons of its column (Holm); below 0.05 a setting is called worse or better.
+Worse, if alone: the interval does not contain 0, but among so many comparisons one such is to be expected."""
 _VAL_NOTE = """The best was picked by these very scores, so that its lead here is flattered: some of it is luck."""
 _TEST_NOTE = """The best was picked on val, not here: these differences are not flattered."""
 
@@ -59,13 +58,13 @@ def differences_by_split(sweep: Sweep) -> dict[str, dict[Measure, list[Differenc
 def _table_of(sweep: Sweep, by_measure: dict[Measure, list[Difference]]) -> Html:
     header: list[object] = ["setting" if sweep.has_repetitions else "run"]
     for measure in by_measure:
-        header += [f"{measure.title}: difference", "", "p (Holm)", "verdict"]
+        header += [joined([element("small", measure.title), "difference"], ""), "", "verdict"]
     reach = {measure: _reach(differences) for measure, differences in by_measure.items()}
     rows = []
     for differences in zip(*by_measure.values(), strict=True):
         cells = [cell for one in differences for cell in _cells(one, reach[one.measure])]
-        rows.append([named(differences[0].group, sweep), *cells])
-    text = (0, *(4 * i + k for i in range(len(by_measure)) for k in (2, 4)))
+        rows.append([name_alone(differences[0].group), *cells])
+    text = (0, *(3 * i + k for i in range(len(by_measure)) for k in (2, 3)))
     shown = table(header, rows[:_MOST_OPEN], text=text, class_="tests")
     rest = [details(f"{len(rows) - _MOST_OPEN} more", table(header, rows[_MOST_OPEN:], text=text, class_="tests"))]
     return joined([shown, *(rest if rows[_MOST_OPEN:] else [])])
@@ -74,12 +73,11 @@ def _table_of(sweep: Sweep, by_measure: dict[Measure, list[Difference]]) -> Html
 def _cells(found: Difference, reach: float) -> list[object]:
     if found.value is None or found.ci95 is None or found.p_holm is None:
         told = "\u2013" if found.value is None else signed(found.value, 3)
-        return [told, "", "\u2013", element("span", found.verdict, class_="quiet")]
+        return [told, "", element("span", found.verdict, class_="quiet")]
     ends = element("small", interval(found.ci95, lambda end: signed(end, 3)))
-    p = "< 0.001" if found.p_holm < 0.001 else decimal(found.p_holm, 3)
-    class_ = found.verdict if found.is_sure else "quiet"
-    bar = _bar(found, reach)
-    return [joined([signed(found.value, 3), ends], ""), bar, p, element("span", found.verdict, class_=f"verdict {class_}")]
+    verdict = element("span", found.verdict, class_=f"verdict {found.verdict if found.is_sure else 'quiet'}")
+    p = element("small", f"p {'< 0.001' if found.p_holm < 0.001 else decimal(found.p_holm, 3)}")
+    return [joined([signed(found.value, 3), ends], ""), _bar(found, reach), joined([verdict, p], "")]
 
 
 def _reach(differences: Sequence[Difference]) -> float:

@@ -54,7 +54,7 @@ def skeletons_of(volume: FakeVolume, quality: float, seed: int, *, merge_toleran
     length_nm, hardness = fixed.gamma(2.0, 6000, n) + 500, fixed.normal(0, 0.12, n)
     own = np.random.default_rng([seed, round(quality * 1e6), n])
     kept = np.clip(quality + hardness + own.normal(0, 0.06, n) + own.normal(0, 0.006), 0, 1)
-    kept[own.random(n) < 0.15 * (1 - quality)] = 0
+    kept[hardness + own.normal(0, 0.02, n) < 0.6 - quality] = 0  # merged
     n_nodes = (length_nm // 100).astype(np.int64) + 1
     split, merge = 2.2 * (1 - kept), np.where(kept == 0, 1.5, 0.0) + 0.15 * (1 - quality)
     return SkeletonTable(merge_tolerance, np.arange(1, n + 1), length_nm, kept * length_nm, length_nm, n_nodes, split, merge)
@@ -158,16 +158,13 @@ def skeletons_csv(table: SkeletonTable) -> str:
 
 def curve_of(run: FakeRun, volume: FakeVolume) -> dict[str, Any]:
     """Best at one threshold, worse on either side of it."""
+    has = {kind: volume.truth in (kind, "both") for kind in ("skeletons", "voxels")}
     points = []
     for threshold in THRESHOLDS:
-        off = abs(threshold - 0.55 - 0.1 * (run.quality - 0.8)) ** 2
-        skeletons = {
-            "nerl": max(0.0, run.quality - 2.5 * off),
-            "merge_tolerance": 0,
-            "n_non0_mergers": int(100 * (0.95 - threshold)),
-        }
-        scores = {"voi_split": 0.3 + threshold * (1.3 - run.quality), "voi_merge": 0.5 * (1 - threshold)}
-        has = {"skeletons": volume.truth in ("skeletons", "both"), "voxels": volume.truth in ("voxels", "both")}
+        off = (threshold - 0.6 - 0.2 * (run.quality - 0.85)) ** 2
+        n_mergers = int(np.exp(6 * (0.9 - threshold)) * (1.2 - run.quality))
+        skeletons = {"nerl": max(0.0, run.quality - 2.5 * off), "merge_tolerance": 0, "n_non0_mergers": n_mergers}
+        scores = {"voi_split": 0.8 * threshold * (1.3 - run.quality), "voi_merge": 1.2 * (1 - threshold) ** 2 + run.seed * 0.01}
         found = {"skeletons": skeletons | scores if has["skeletons"] else None, "voxels": scores if has["voxels"] else None}
         points.append({"threshold": threshold, "n_segments": 100, **found})
     return {"schema": 2, "volume": volume.name, "points": points, "levels": None}
