@@ -79,5 +79,6 @@ class SettingAxis:
 
 
 def _short(text: str, most: int) -> str:
-    kept = text.replace("$", r"\$")  # no mathematics
-    return kept if len(kept) <= most else f"{kept[: most - 2]}.."
+    """Cut, in one line, and without mathematics."""
+    line = " ".join(text.split())
+    return (line if len(line) <= most else f"{line[: most - 2]}..").replace("$", r"\$")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipeline_lib.report.compared.groups import Group, Sweep, tolerances
 from pipeline_lib.report.compared.measures import MAIN, MERGE_ERRORS, NERL, SPLIT_ERRORS, Estimate, Measure
-from pipeline_lib.report.compared.paired import Difference
 from pipeline_lib.report.compared.runs import SPLITS
 from pipeline_lib.report.compared.tables import named, score
-from pipeline_lib.report.compared.verdicts import sure_count
+from pipeline_lib.report.compared.verdicts import Tested, sure_count
 from pipeline_lib.report.html import Html, element, joined, section
 from pipeline_lib.report.units import decimal, tolerance
 
-Tested = Mapping[str, Mapping[Measure, Sequence[Difference]]]
 _MOST_NAMED = 5
 _NOT_SCORED = "No val volume is scored, and test scores decide nothing: no setting is called the best."
 

@@ -12,14 +12,14 @@ from pipeline_lib.report.compared.curves import curves_section
 from pipeline_lib.report.compared.differing import costs_section, differing_section
 from pipeline_lib.report.compared.draws import with_intervals
 from pipeline_lib.report.compared.groups import Sweep, grouped
-from pipeline_lib.report.compared.headline import Tested, headline_section, headline_text
+from pipeline_lib.report.compared.headline import headline_section, headline_text
 from pipeline_lib.report.compared.results import results_table
 from pipeline_lib.report.compared.runs import ComparedRun, read_run
 from pipeline_lib.report.compared.settings_plots import plots_section
 from pipeline_lib.report.compared.sortable import SCRIPT
 from pipeline_lib.report.compared.style import COMPARED_STYLE
 from pipeline_lib.report.compared.tables import runs_section, settings_section
-from pipeline_lib.report.compared.verdicts import differences_by_split, tests_section
+from pipeline_lib.report.compared.verdicts import Tested, differences_by_split, tests_section
 from pipeline_lib.report.html import document, element
 from pipeline_lib.report.style import STYLE
 

@@ -137,7 +137,7 @@ def interval_of_sum(value: float, known: float, variance: float, freedom: float)
     low, high = _SMALLEST_P, 1.0  # p is the level at which the interval ends at 0
     while high / low > 1 + _ROUNDING:
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if margin(middle) > abs(value) else (low, middle)
+        low, high = (middle, high) if margin(middle) >= abs(value) else (low, middle)
     return (value - half, value + half), high
 
 

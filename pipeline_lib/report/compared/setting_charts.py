@@ -100,7 +100,7 @@ def _paint_series(axes: Axes, points: Sequence[Point], colour: str, dodge_pt: fl
         )
     single = [(point.x, value) for point in points for value in point.runs]
     if single:
-        axes.scatter(*zip(*single, strict=True), 7, color=colour, alpha=0.45, linewidths=0, transform=shift)
+        axes.scatter([x for x, _ in single], [y for _, y in single], 7, color=colour, alpha=0.45, linewidths=0, transform=shift)
     axes.plot(xs, ys, marker="o", linestyle=line, color=colour, alpha=0.6 if many else 1, transform=shift)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline_lib.report.compared.draws import TESTED, draw_scores
 from pipeline_lib.report.compared.groups import Sweep
@@ -13,6 +13,7 @@ from pipeline_lib.report.compared.tables import name_alone
 from pipeline_lib.report.html import Html, caption, details, element, joined, section, table
 from pipeline_lib.report.units import decimal, interval, signed
 
+Tested = Mapping[str, Mapping[Measure, Sequence[Difference]]]  # by split
 _MOST_OPEN = 30
 _HOW_RUNS = """A paired bootstrap: both runs are scored on the same skeletons, drawn anew with replacement from each volume.
 It says how much the difference depends on which neurons were traced, not how much on the training seed."""
@@ -26,8 +27,8 @@ _VAL_NOTE = """The best was picked by these very scores, so that its lead here i
 _TEST_NOTE = """The best was picked on val, not here: these differences are not flattered."""
 
 
-def tests_section(sweep: Sweep, tested: dict[str, dict[Measure, list[Difference]]]) -> Html:
-    """tested: split -> measure -> the differences of all other groups, as `differences_by_split` gives them."""
+def tests_section(sweep: Sweep, tested: Tested) -> Html:
+    """tested: as `differences_by_split` gives it."""
     if sweep.best is None:
         why = "Nothing decides which setting is the best: no val volume is scored."
         return section("tests", "Tests against the best", element("p", why))
@@ -45,17 +46,19 @@ def tests_section(sweep: Sweep, tested: dict[str, dict[Measure, list[Difference]
     return section("tests", "Tests against the best", best, *parts, caption(how, " ", _NOTE))
 
 
-def differences_by_split(sweep: Sweep) -> dict[str, dict[Measure, list[Difference]]]:
-    """Split -> measure -> differences; without measures of which no group has a score."""
-    found: dict[str, dict[Measure, list[Difference]]] = {}
-    for split in SPLITS:
+def differences_by_split(sweep: Sweep) -> Tested:
+    """Split -> measure -> differences; of the measures that the best one has."""
+    best = sweep.best
+    found: dict[str, dict[Measure, list[Difference]]] = {split: {} for split in SPLITS}
+    for split in SPLITS if best is not None and len(sweep.groups) > 1 else ():
         drawn = draw_scores(sweep.runs, split)
-        by_measure = {measure: differences_to_best(sweep, split, measure, drawn) for measure in TESTED}
-        found[split] = {m: told for m, told in by_measure.items() if any(one.value is not None for one in told)}
+        for measure in TESTED:
+            if best is not None and best.estimate(split, measure) is not None:
+                found[split][measure] = differences_to_best(sweep, split, measure, drawn)
     return found
 
 
-def _table_of(sweep: Sweep, by_measure: dict[Measure, list[Difference]]) -> Html:
+def _table_of(sweep: Sweep, by_measure: Mapping[Measure, Sequence[Difference]]) -> Html:
     header: list[object] = ["setting" if sweep.has_repetitions else "run"]
     for measure in by_measure:
         header += [joined([element("small", measure.title), "difference"], ""), "", "verdict"]
