@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from pipeline_lib.report.compared.swept import MISSING, canonical, is_number, told
 
@@ -73,8 +73,7 @@ class SettingAxis:
             axes.set_xscale("symlog", linthresh=next(value for value in self.values if value > 0))
         if len(self.values) <= _MOST_TICKS:
             axes.set_xticks([float(value) for value in self.values], [f"{value:.4g}" for value in self.values])
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(*self.limits())
 
 

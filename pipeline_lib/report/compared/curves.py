@@ -60,7 +60,8 @@ def curves_section(sweep: Sweep) -> Html:
     left_out = [f"Not drawn: {', '.join(names[_MOST_VOLUMES:])}."] if names[_MOST_VOLUMES:] else []
     n_given = len(sweep.runs) - len(swept)
     if n_given:
-        left_out.append(f"{n_given} runs have no curve: their threshold is given by the settings.")
+        have = "1 run has" if n_given == 1 else f"{n_given} runs have"
+        left_out.append(f"{have} no curve: the threshold is given by the settings.")
     return section("curves", title, *parts, caption(_NOTE, " ", " ".join(left_out)))
 
 

@@ -6,6 +6,7 @@ import json
 
 from pipeline_lib.report.compared.groups import Sweep
 from pipeline_lib.report.compared.swept import canonical, differences, told
+from pipeline_lib.report.compared.tables import linked
 from pipeline_lib.report.html import Html, caption, details, element, joined, section, table
 from pipeline_lib.report.units import duration
 
@@ -29,7 +30,7 @@ def differing_section(sweep: Sweep) -> Html:
         for before, values in found.values():
             same = canonical(values[number]) == canonical(before)
             cells.append(element("span", "\u00b7", class_="quiet") if same else _short(values[number]))
-        rows.append([element("a", run.name, href=run.run.page), *cells])
+        rows.append([linked(run), *cells])
     text = range(len(header))
     parts = [table(header, [base, *rows[:_MOST_OPEN]], text=text, class_="differing")]
     if rows[_MOST_OPEN:]:

@@ -13,8 +13,6 @@ from pipeline_lib.report.compared.measures import NERL, VOI_NODES, Measure
 from pipeline_lib.report.compared.runs import SPLITS, ScoredRun
 
 TESTED = (NERL, VOI_NODES)
-_MOST_DRAWS = 10_000
-_DRAWS_PER_RUN = 100  # so that a p-value can stay below 0.05 when it is corrected for as many comparisons as there are runs
 
 # Runs are comparable on a volume where its name, the merge tolerance and the skeletons are the same.
 Scored = tuple[str, float, bytes, bytes, bytes]
@@ -24,19 +22,17 @@ Scored = tuple[str, float, bytes, bytes, bytes]
 class Drawn:
     """Of R runs: on which volumes each is scored, and its mean score over them in D draws of skeletons, (R, D) per measure.
 
-    A score is NaN where a run has no skeletons, and in a draw that holds no skeleton with edges. sure: (R,) whether every
-    volume has at least two skeletons with edges; of fewer all draws are the same.
+    A score is NaN where a run has no skeletons, and in a draw that holds no skeleton with edges. n_free: (R,) skeletons with
+    edges beyond the first one of each volume; 0 where some volume has fewer than two, of which all draws are the same.
     """
 
     volumes: tuple[tuple[Scored, ...], ...]
-    sure: np.ndarray
+    n_free: np.ndarray
     scores: Mapping[Measure, np.ndarray]
 
 
-def draw_scores(runs: Sequence[ScoredRun], split: str, *, n_draws: int | None = None) -> Drawn:
+def draw_scores(runs: Sequence[ScoredRun], split: str, *, n_draws: int = N_DRAWS) -> Drawn:
     """A volume's skeletons are drawn among themselves, and each volume counts the same, as where the threshold is chosen."""
-    if n_draws is None:
-        n_draws = min(_MOST_DRAWS, max(N_DRAWS, _DRAWS_PER_RUN * len(runs)))
     tables = [[(volume.name, volume.skeletons) for volume in run.of_split(split) if volume.skeletons] for run in runs]
     scores = {measure: np.full((len(runs), n_draws), np.nan) for measure in TESTED}
     members: dict[Scored, list[tuple[int, SkeletonTable]]] = {}
@@ -51,9 +47,10 @@ def draw_scores(runs: Sequence[ScoredRun], split: str, *, n_draws: int | None = 
         shares = np.array([1 / len(tables[index]) for index in rows])
         for measure, drawn in _drawn([table for _, table in found_in], n_draws, number).items():
             scores[measure][rows] += shares[:, None] * drawn
-    sure = [bool(found) and all(np.count_nonzero(table.skeleton_max_erl_nm) >= 2 for _, table in found) for found in tables]
+    n_edged = [[np.count_nonzero(table.skeleton_max_erl_nm) for _, table in found] for found in tables]
+    n_free = [sum(found) - len(found) if min(found, default=0) >= 2 else 0 for found in n_edged]
     volumes = tuple(tuple(sorted(_scored(*entry) for entry in found)) for found in tables)
-    return Drawn(volumes, np.array(sure, bool), scores)
+    return Drawn(volumes, np.array(n_free, int), scores)
 
 
 def with_intervals(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
@@ -61,9 +58,9 @@ def with_intervals(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     found = list(runs)
     for split in SPLITS:
         several = [i for i, run in enumerate(runs) if sum(volume.skeletons is not None for volume in run.of_split(split)) > 1]
-        drawn = draw_scores([runs[i] for i in several], split, n_draws=N_DRAWS)
+        drawn = draw_scores([runs[i] for i in several], split)
         for row, i in enumerate(several):
-            if drawn.sure[row]:
+            if drawn.n_free[row]:
                 ends = {measure: np.nanpercentile(scores[row], [2.5, 97.5]) for measure, scores in drawn.scores.items()}
                 told = {(split, measure.key): (float(low), float(high)) for measure, (low, high) in ends.items()}
                 found[i] = replace(found[i], intervals={**found[i].intervals, **told})

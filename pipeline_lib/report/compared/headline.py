@@ -124,7 +124,7 @@ def _cards(sweep: Sweep, best: Group, split: str) -> Html:
         if found is not None and measure not in (SPLIT_ERRORS, MERGE_ERRORS):
             cards.append(_card(measure.title, score(found.value, measure), _sure(found, measure)))
     errors = [(best.estimate(split, measure), measure) for measure in (SPLIT_ERRORS, MERGE_ERRORS)]
-    told = [(score(found.value, measure), measure.title) for found, measure in errors if found is not None]
+    told = [(score(found.value, one), one.title[: -1 if found.value == 1 else None]) for found, one in errors if found]
     if told:
         value = joined([joined([n, element("small", f" {noun}")], "") for n, noun in told], Html("<br>"))
         cards.append(_card("Errors", value, ""))

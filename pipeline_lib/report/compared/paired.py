@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from pipeline_lib.report.compared.draws import Drawn, draw_scores
 from pipeline_lib.report.compared.groups import Group, Sweep
@@ -86,7 +86,7 @@ class _Test:
             reason = "scored on other volumes or skeletons, or at another merge tolerance"
             return Difference(group, self.measure, None, reason=reason)
         value = found[0].value - found[1].value
-        if not self.drawn.sure[[*a, *b]].all():
+        if not self.drawn.n_free[[*a, *b]].all():
             return Difference(group, self.measure, value, reason="fewer than two skeletons with edges")
         scores = self.drawn.scores[self.measure]
         change = scores[a].mean(axis=0) - scores[b].mean(axis=0)
@@ -94,7 +94,9 @@ class _Test:
         change[np.abs(change) <= _ROUNDING] = 0.0
         if len(a) == len(b) == 1:
             low, high = np.percentile(change, [2.5, 97.5])
-            return Difference(group, self.measure, value, (float(low), float(high)), bootstrap_p(change))
+            return Difference(
+                group, self.measure, value, (float(low), float(high)), bootstrap_p(change, int(self.drawn.n_free[a[0]]))
+            )
         ci95, p = interval_of_sum(value, float(change.var()), *self.variance_of_repetitions(group, best))
         return Difference(group, self.measure, value, ci95, p)
 
@@ -119,10 +121,17 @@ class _Test:
         return dict(zip(keys, group.values(self.split, self.measure), strict=True))
 
 
-def bootstrap_p(change: np.ndarray) -> float:
-    """Two-sided, from the draws on the rarer side of 0; never 0, as there are only so many draws."""
+def bootstrap_p(change: np.ndarray, freedom: int) -> float:
+    """Two-sided, from the draws on the rarer side of 0.
+
+    Where none is there, which only says that p is small, from the tail of a t distribution with the spread of the draws.
+    """
     rarer = min(np.count_nonzero(change <= 0), np.count_nonzero(change >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(change) + 1))
+    p = min(1.0, 2 * (rarer + 1) / (len(change) + 1))
+    spread = float(change.std())
+    if rarer == 0 and spread > 0:
+        p = min(p, max(_SMALLEST_P, 2 * float(stdtr(freedom, -abs(float(change.mean())) / spread))))
+    return p
 
 
 def interval_of_sum(value: float, known: float, variance: float, freedom: float) -> tuple[Interval, float]:

@@ -20,7 +20,7 @@ from pipeline_lib.report.style import SOFT
 _SIZE = (3.1, 2.35)
 _DODGE_PT = 4.0
 _MOST_DODGED = 6  # series
-_MANY = 40  # points of one series from which on bars are thin and pale
+_MANY = 40  # points of one series from which on bars are thin and pale, and all is drawn as pixels to keep the page small
 _MOST_MEANS = 12  # values of the setting up to which the mean over the other settings is drawn
 _CUT = 1.5  # how far the frame goes beyond the points, in their range, before it cuts bars
 
@@ -88,7 +88,7 @@ def _paint_series(axes: Axes, points: Sequence[Point], colour: str, dodge_pt: fl
     if barred:
         below = [max(0.0, point.y - min(point.ends or (0,))) for point in barred]
         above = [max(0.0, max(point.ends or (0,)) - point.y) for point in barred]
-        axes.errorbar(
+        bars = axes.errorbar(
             [point.x for point in barred],
             [point.y for point in barred],
             [below, above],
@@ -98,10 +98,13 @@ def _paint_series(axes: Axes, points: Sequence[Point], colour: str, dodge_pt: fl
             alpha=0.35 if many else 0.75,
             transform=shift,
         )
+        for part in bars.get_children():
+            part.set_rasterized(many)
     single = [(point.x, value) for point in points for value in point.runs]
     if single:
         axes.scatter([x for x, _ in single], [y for _, y in single], 7, color=colour, alpha=0.45, linewidths=0, transform=shift)
-    axes.plot(xs, ys, marker="o", linestyle=line, color=colour, alpha=0.6 if many else 1, transform=shift)
+    (marks,) = axes.plot(xs, ys, marker="o", linestyle=line, color=colour, alpha=0.6 if many else 1, transform=shift)
+    marks.set_rasterized(many)
 
 
 def _paint_means(axes: Axes, points: Sequence[Point]) -> None:

@@ -52,26 +52,30 @@ def runs_section(sweep: Sweep) -> Html:
     columns = [Column("run", text=True), *columns, *(_score_column(*found) for found in measures), Column("threshold")]
     rows = []
     for run in sweep.runs:
-        link = element("a", run.name, href=run.run.page)
         settings = (_setting_cell(value_of(run.run, path, sweep.base), path) for path in paths)
         scores = (_estimate_cell(estimate_of_run(run, split, measure), measure) for split, measure in measures)
-        rows.append([Cell(link, run.name), *settings, *scores, _number_cell(float(run.choice["threshold"]))])
+        rows.append([Cell(linked(run), run.name), *settings, *scores, _number_cell(float(run.choice["threshold"]))])
     grid = joined([sortable(columns, rows), caption(_RUNS_NOTE, " results.tsv has these scores volume by volume.")])
     shown = grid if len(rows) <= _MOST_OPEN else details(f"All {len(rows)} runs", grid)
     return section("runs", "Every run", shown)
 
 
-def name_alone(group: Group) -> object:
+def linked(run: ScoredRun) -> Html:
+    """The name with a link to the run's own page."""
+    return element("div", element("a", run.name, href=run.run.page), class_="name")
+
+
+def name_alone(group: Group) -> Html:
     """With a link where there is one page to link to."""
-    return element("a", group.name, href=group.runs[0].run.page) if len(group.runs) == 1 else group.name
+    return linked(group.runs[0]) if len(group.runs) == 1 else element("div", group.name, class_="name")
 
 
 def named(group: Group, sweep: Sweep) -> Html:
     """The name with a link to the run's own page; of repeated runs a link to each."""
     if len(group.runs) == 1:
-        return joined([name_alone(group)])
+        return name_alone(group)
     links = (element("a", repetition(run, sweep, i), href=run.run.page) for i, run in enumerate(group.runs, 1))
-    return joined([group.name, element("small", joined(links, ", "))], "")
+    return joined([name_alone(group), element("small", joined(links, ", "))], "")
 
 
 def repetition(run: ScoredRun, sweep: Sweep, number: int) -> str:
