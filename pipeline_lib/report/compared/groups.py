@@ -17,12 +17,12 @@ from pipeline_lib.report.compared.measures import (
     over_repetitions,
 )
 from pipeline_lib.report.compared.runs import ScoredRun
-from pipeline_lib.report.compared.swept import canonical, swept_paths, value_of
+from pipeline_lib.report.compared.swept import swept_paths, told, value_of
 
 _BY = {"nerl": NERL, "voi_skeletons": VOI_NODES, "voi_voxels": VOI_VOXELS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Runs that repeat one another. settings: swept path -> value, without the seed or fold that the repetitions differ in."""
 
@@ -31,9 +31,15 @@ class Group:
     settings: Mapping[str, Any]
 
     def estimate(self, split: str, measure: Measure) -> Estimate | None:
-        """Over the runs that have the score."""
-        found = [estimate for run in self.runs if (estimate := estimate_of_run(run, split, measure)) is not None]
-        return over_repetitions(found) if found else None
+        """Over the repetitions; None where one of them has no such score."""
+        found = [estimate_of_run(run, split, measure) for run in self.runs]
+        told = [estimate for estimate in found if estimate is not None]
+        return over_repetitions(told) if told and len(told) == len(found) else None
+
+    def values(self, split: str, measure: Measure) -> list[float]:
+        """Of the single runs that have the score."""
+        found = (estimate_of_run(run, split, measure) for run in self.runs)
+        return [estimate.value for estimate in found if estimate is not None]
 
     def wall_s(self, *stages: str) -> float | None:
         """Mean over the runs."""
@@ -110,7 +116,7 @@ def deciding_measure(groups: Sequence[Group]) -> Measure | None:
 def tolerances(runs: Sequence[ScoredRun]) -> set[str]:
     """The merge tolerances of all scores on skeletons."""
     found = (volume.scores("skeletons").get("merge_tolerance") for run in runs for volume in run.volumes)
-    return {canonical(tolerance) for tolerance in found if tolerance is not None}
+    return {told(tolerance) for tolerance in found if tolerance is not None}
 
 
 def ordered(groups: Sequence[Group], measure: Measure | None) -> list[Group]:

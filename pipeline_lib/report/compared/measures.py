@@ -10,6 +10,7 @@ from statistics import fmean, stdev
 from scipy.special import stdtrit
 
 from pipeline_lib.report.compared.runs import ScoredRun, ScoredVolume
+from pipeline_lib.report.units import decimal, interval
 
 Interval = tuple[float, float]
 
@@ -31,6 +32,17 @@ class Measure:
     @property
     def direction(self) -> str:
         return "more is better" if self.more_is_better else "less is better"
+
+    @property
+    def digits(self) -> int:
+        """After the point, of a mean."""
+        return 1 if self.counted else 3
+
+    def interval(self, ends: Interval) -> str:
+        """As it is read, without what no score can be."""
+        most = 1.0 if self in (NERL, RAND_ERROR) else math.inf
+        kept = [min(max(end, 0.0), most) for end in ends]
+        return interval(kept, lambda end: decimal(end, self.digits))
 
     def of(self, volume: ScoredVolume) -> float | None:
         value = volume.scores(self.kind).get(self.name)
@@ -69,13 +81,15 @@ class Estimate:
 
 
 def estimate_of_run(run: ScoredRun, split: str, measure: Measure) -> Estimate | None:
-    """Over the volumes of a split that have the score; None where none has. Of several volumes there is no interval."""
+    """Over the volumes of a split that have the score; None where none has."""
     volumes = [volume for volume in run.of_split(split) if measure.of(volume) is not None]
     values = [value for volume in volumes if (value := measure.of(volume)) is not None]
     if not values:
         return None
     value = sum(values) if measure.counted else fmean(values)
-    ends = volumes[0].scores(measure.kind).get(f"{measure.name}_ci95") if len(volumes) == 1 else None
+    ends = run.intervals.get((split, measure.key))
+    if len(volumes) == 1:
+        ends = volumes[0].scores(measure.kind).get(f"{measure.name}_ci95")
     return Estimate(value, (float(ends[0]), float(ends[1])) if ends else None)
 
 

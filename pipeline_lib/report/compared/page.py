@@ -8,14 +8,31 @@ from typing import Any
 
 from pipeline_lib.artefacts import write_text
 from pipeline_lib.errors import UserError
+from pipeline_lib.report.compared.curves import curves_section
+from pipeline_lib.report.compared.differing import costs_section, differing_section
+from pipeline_lib.report.compared.draws import with_intervals
 from pipeline_lib.report.compared.groups import Sweep, grouped
-from pipeline_lib.report.compared.headline import headline_text
-from pipeline_lib.report.compared.measures import MAIN
+from pipeline_lib.report.compared.headline import headline_section, headline_text
 from pipeline_lib.report.compared.results import results_table
 from pipeline_lib.report.compared.runs import ComparedRun, read_run
-from pipeline_lib.report.html import Html, document, element, section, table
+from pipeline_lib.report.compared.settings_plots import plots_section
+from pipeline_lib.report.compared.sortable import SCRIPT
+from pipeline_lib.report.compared.style import COMPARED_STYLE
+from pipeline_lib.report.compared.tables import runs_section, settings_section
+from pipeline_lib.report.compared.verdicts import Tested, differences_by_split, tests_section
+from pipeline_lib.report.html import document, element
 from pipeline_lib.report.style import STYLE
-from pipeline_lib.report.units import decimal
+
+_SECTIONS = (
+    ("result", "Result"),
+    ("settings-compared", "Compared"),
+    ("tests", "Tests against the best"),
+    ("plots", "Scores over the settings"),
+    ("curves", "Threshold curves"),
+    ("runs", "Every run"),
+    ("settings", "Settings that differ"),
+    ("costs", "Wall time"),
+)
 
 
 def write_comparison(project: str, base: Mapping[str, Any], runs: Sequence[ComparedRun], output: Path) -> None:
@@ -26,27 +43,29 @@ def write_comparison(project: str, base: Mapping[str, Any], runs: Sequence[Compa
     """
     if not runs:
         raise UserError("there is no run to compare")
-    sweep = grouped(project, base, [read_run(run) for run in runs])
-    page = render_comparison(sweep)
+    sweep = grouped(project, base, with_intervals([read_run(run) for run in runs]))
+    tested = differences_by_split(sweep)
+    page = render_comparison(sweep, tested)
     write_text(output.with_name("results.tsv"), results_table(sweep))
-    write_text(output.with_name("headline.txt"), headline_text(sweep))
+    write_text(output.with_name("headline.txt"), headline_text(sweep, tested))
     write_text(output, page)
 
 
-def render_comparison(sweep: Sweep) -> str:
-    body = element("main", element("h1", sweep.project), element("pre", headline_text(sweep)), _runs_section(sweep))
-    return document(f"{sweep.project}: comparison of runs", body, style=STYLE)
-
-
-def _runs_section(sweep: Sweep) -> Html:
-    rows = []
-    for group in sweep.groups:
-        for run in group.runs:
-            cells: list[object] = [element("a", run.name, href=run.run.page)]
-            for split in ("val", "test"):
-                for measure in MAIN:
-                    values = [value for volume in run.of_split(split) if (value := measure.of(volume)) is not None]
-                    cells.append(decimal(sum(values) / len(values) if values else None, 3))
-            rows.append(cells)
-    header = ("run", *(f"{split} {measure.title}" for split in ("val", "test") for measure in MAIN))
-    return section("runs", "Runs", table(header, rows))
+def render_comparison(sweep: Sweep, tested: Tested) -> str:
+    lead = "The runs of a sweep compared: which settings segment best, how sure that is, and what the settings do."
+    links = (element("a", name, href=f"#{anchor}") for anchor, name in _SECTIONS)
+    body = element(
+        "main",
+        element("h1", sweep.project),
+        element("p", lead, class_="lead"),
+        element("nav", *links),
+        headline_section(sweep, tested),
+        settings_section(sweep),
+        tests_section(sweep, tested),
+        plots_section(sweep),
+        curves_section(sweep),
+        runs_section(sweep),
+        differing_section(sweep),
+        costs_section(sweep),
+    )
+    return document(f"{sweep.project}: comparison of runs", body, style=f"{STYLE}\n{COMPARED_STYLE}", script=SCRIPT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,18 @@ class ScoredVolume:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoredRun:
-    """stages: of each stage that left a record, its name and the record."""
+    """stages: of each stage that left a record, its name and the record.
+
+    intervals: by split and key of a measure, of the mean over several volumes.
+    """
 
     run: ComparedRun
     volumes: tuple[ScoredVolume, ...]
     choice: Mapping[str, Any]
     stages: tuple[tuple[str, Mapping[str, Any]], ...]
+    intervals: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
