@@ -24,4 +24,4 @@ def blocks_project(folder):
     }
     training = {**SMALL["training"], "steps": 12, "validate_every_steps": 4, "save_every_s": 0.1, "segment_steps": 8}
     volumes = {"train": synthetic("train", 1), "val": val}
-    return Workflow(folder, volumes=volumes, training=training, blocks_per_job=JOBS, **BLOCKS)
+    return Workflow(folder, workers=True, volumes=volumes, training=training, blocks_per_job=JOBS, **BLOCKS)
