@@ -39,7 +39,7 @@ SIDE_BY_SIDE = ("--set-threads", *(f"{rule}=1" for rule in RULES))
 
 
 class Workflow:
-    """One project in a folder of its own; `folder` may hold spaces and quotes. workers: stages have all cores, one at a time."""
+    """One project in a folder of its own, which may hold spaces and quotes. workers: stages have all cores, one at a time."""
 
     def __init__(self, folder, *, workers=False, **settings):
         self.threads = () if workers else SIDE_BY_SIDE
