@@ -12,7 +12,7 @@ import typer
 from pipeline_lib.artefacts import Budget, Run, Step
 from pipeline_lib.artefacts.budget import installed_memory_mb
 from pipeline_lib.artefacts.workers import set_threads
-from pipeline_lib.cli import config
+from pipeline_lib.cli import cluster, config
 from pipeline_lib.cli.stage import stage
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import stages
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.add_typer(cluster.app, name="cluster")
 
 SettingsText = Annotated[str, typer.Option("--settings", help="Science settings of the stage, JSON.")]
 ExecutionText = Annotated[

@@ -121,7 +121,7 @@ class Cluster:
         paths = {"socket": "munge.socket", "key-file": "munge.key", "pid-file": "munge.pid", "seed-file": "munge.seed"}
         options = [f"--{option}={self.folder / name}" for option, name in paths.items()]
         self._start("munged", "munged", "--foreground", "--force", "--log-file=/dev/null", *options)
-        _await(lambda: (self.folder / "munge.socket").is_socket(), "munged did not open its socket")
+        _await((self.folder / "munge.socket").is_socket, "munged did not open its socket")
 
     def start_controller(self):
         self._start("slurmctld", "slurmctld", "-D")
@@ -132,8 +132,11 @@ class Cluster:
 
     def await_nodes(self):
         """Until both nodes can take a job."""
-        idle = lambda: self.client("sinfo", "-h", "-N", "-p", "work", "-o", "%T").stdout.split()  # noqa: E731
-        _await(lambda: set(idle()) <= {"idle", "mixed", "allocated"}, "the nodes did not come up")
+
+        def states():
+            return set(self.client("sinfo", "-h", "-N", "-p", "work", "-o", "%T").stdout.split())
+
+        _await(lambda: states() <= {"idle", "mixed", "allocated"}, "the nodes did not come up")
 
     def kill(self, name):
         """SIGKILL to `slurmctld`, or to the slurmd of a node; its jobs live on, or not, as Slurm likes."""

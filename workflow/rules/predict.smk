@@ -15,10 +15,10 @@ rule predict:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
         gpu=lambda wc, input: 0 if input.get("parts") else 1,
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{PREDICTED}/complete.json",
         settings=lambda wc: stages.science_json(
@@ -40,6 +40,6 @@ use rule predict as predict_part with:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}-{{part}}.log",
     resources:
         gpu=lambda wc: 0 if wc.part == "planned" else 1,
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         step=part_step,
