@@ -8,7 +8,7 @@ Each addition answers a defect of its version 2.8 that would leave a run waiting
     while the controller is away it asks sacct, also where there    it asks what the profile says
     is no accounting, and goes on asking
     sbatch fails while the controller is away                       submission waits for it
-    between polls it sleeps up to 180 s, also when it shall end     60 s, and it ends at once
+    between polls it sleeps up to 180 s, also when it shall end     thrice the first sleep at most, and it ends at once
     on Ctrl-C it forgets jobs that it is about to submit            all of this run are cancelled, by its name
     jobs of a workflow that was killed stay, and their successors   the next call cancels them
     would write beside them
@@ -32,8 +32,10 @@ from pipeline_lib.errors import UserError
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 WORKFLOW_MB = 400  # of the two Snakemakes inside of a job, beside the stage
-_LONGEST_SLEEP_S = 60.0
+_LONGEST_SLEEP = 3  # of the first one, `slurm-init-seconds-before-status-checks` in the profile
 _POLLS_UNTIL_GONE = 3
+_END_OF_LOG_BYTES = 100_000
+_OUT_OF_MEMORY = re.compile(rb"^(slurmstepd|srun).*(memory limit|oom.kill|out of memory)", re.IGNORECASE | re.MULTILINE)
 _ENDED_OTHERWISE = {"PREEMPTED": "CANCELLED", "REVOKED": "CANCELLED"}
 
 
@@ -106,7 +108,8 @@ class _Attendant:
         self._report_submission(job_info, **options)
 
     def report_error(self, job_info: Any, **options: Any) -> None:
-        if self._states.get(str(job_info.external_jobid)) == "OUT_OF_MEMORY":
+        state = self._states.get(str(job_info.external_jobid))
+        if state == "OUT_OF_MEMORY" or (state == "FAILED" and _says_out_of_memory(job_info.aux.get("slurm_logfile"))):
             self._ran_out_of_memory[job_info.job.jobid] += 1
         self._report_error(job_info, **options)
 
@@ -120,8 +123,8 @@ class _Attendant:
         return with_workflow_memory(call, 2 ** self._ran_out_of_memory[job.jobid])
 
     async def sleep(self) -> None:
-        duration_s = min(_LONGEST_SLEEP_S, self._executor.next_seconds_between_status_checks)
-        end = time.monotonic() + duration_s
+        first_s = self._executor.workflow.executor_settings.init_seconds_before_status_checks
+        end = time.monotonic() + min(_LONGEST_SLEEP * first_s, self._executor.next_seconds_between_status_checks)
         while self._executor.wait and time.monotonic() < end:
             await asyncio.sleep(0.2)
 
@@ -131,6 +134,16 @@ class _Attendant:
         mine = [job for job, name in slurm.job_names().items() if name == self._executor.run_uuid]
         slurm.cancel(mine)
         print(f"cancelled {len(mine)} jobs", file=sys.stderr, flush=True)
+
+
+def _says_out_of_memory(log: Path | None) -> bool:
+    """Whether Slurm has written so into the log of a job: for its state, a step that was killed has failed."""
+    try:
+        with Path(log or "").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _END_OF_LOG_BYTES))
+            return _OUT_OF_MEMORY.search(file.read()) is not None
+    except OSError:
+        return False
 
 
 def with_workflow_memory(command: str, factor: int = 1) -> str:

@@ -17,8 +17,8 @@ rule predict:
         "../../environment.yml"
     threads: CORES
     resources:
-        gpu=lambda wc, input: 0 if input.get("parts") else 1,
         **MEMORY,
+        gpu=lambda wc, input: 0 if input.get("parts") else 1,
     params:
         output=f"{PREDICTED}/complete.json",
         settings=lambda wc: stages.science_json(
@@ -27,7 +27,8 @@ rule predict:
         step=last_step,
     shell:
         "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {params.output:q}"
-        " --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu}"
+        " --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
 
 
 use rule predict as predict_part with:
@@ -39,7 +40,7 @@ use rule predict as predict_part with:
     log:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}-{{part}}.log",
     resources:
-        gpu=lambda wc: 0 if wc.part == "planned" else 1,
         **MEMORY,
+        gpu=lambda wc: 0 if wc.part == "planned" else 1,
     params:
         step=part_step,

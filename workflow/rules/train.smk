@@ -23,7 +23,7 @@ rule train:
         ],
     shell:
         "exec python -m pipeline_lib train --output {output:q} {params.inputs:q}"
-        " --settings {params.settings:q} --threads {threads} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 rule choose_checkpoint:
