@@ -28,17 +28,18 @@ rule predict:
         prediction=NETWORKS,
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
+        **MEMORY,
         gpu=lambda wc, input: 0 if input.get("parts") else 1,
-        mem_mb=memory_mb,
     params:
         output=f"{PREDICTED}/complete.json",
         settings=lambda wc: stages.science_json(stages.predict_stage(predicted_by(wc))),
         step=last_step,
     shell:
         "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {params.output:q}"
-        " --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu}"
+        " --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
 
 
 use rule predict as predict_part with:
@@ -50,8 +51,8 @@ use rule predict as predict_part with:
     log:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}-{{part}}.log",
     resources:
+        **MEMORY,
         gpu=lambda wc: 0 if wc.part == "planned" else 1,
-        mem_mb=memory_mb,
     params:
         step=part_step,
 
@@ -77,9 +78,9 @@ rule average:
         prediction=MEANS,
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{PREDICTED}/complete.json",
         predictions=lambda wc, input: options("--prediction", input.predictions),
