@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from pipeline_lib.settings.project import Ensemble, Project
@@ -22,11 +24,27 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def _once_for_each_project(identity: Callable[..., str]) -> Callable[..., str]:
+    """Settings do not change, but cannot be hashed either; of a sweep hundreds are asked for the same ids many times."""
+    found: dict[tuple[Any, ...], tuple[Project, str]] = {}
+
+    @wraps(identity)
+    def remembered(project: Project, *arguments: str) -> str:
+        key = (id(project), *arguments)
+        if key not in found:
+            found[key] = (project, identity(project, *arguments))  # the project, so that none takes its place in memory
+        return found[key][1]
+
+    return remembered
+
+
+@_once_for_each_project
 def volume_id(project: Project, name: str) -> str:
     """Covers the source and its reading, not the split."""
     return f"{name}-{digest(ALGORITHM_VERSIONS['import'], science(import_stage(project, name)))}"
 
 
+@_once_for_each_project
 def model_id(project: Project) -> str:
     """Covers all that training reads, val volumes too: their loss chooses the checkpoint."""
     train = [volume_id(project, name) for name in project.volumes_of("train")]
@@ -34,6 +52,7 @@ def model_id(project: Project) -> str:
     return f"{project.network.name}-{digest(ALGORITHM_VERSIONS['train'], train, val, science(train_stage(project)))}"
 
 
+@_once_for_each_project
 def prediction_id(project: Project) -> str:
     if isinstance(project, Ensemble):
         members = [prediction_id(member) for member in project.members]
@@ -42,6 +61,7 @@ def prediction_id(project: Project) -> str:
     return f"{checkpoint}-{digest(ALGORITHM_VERSIONS['predict'], model_id(project), science(predict_stage(project)))}"
 
 
+@_once_for_each_project
 def sweep_id(project: Project) -> str:
     """Covers what decides the choice of the threshold, the val volumes among it: of an ensemble those of its members."""
     if isinstance(project, Ensemble):
@@ -52,6 +72,7 @@ def sweep_id(project: Project) -> str:
     return f"{project.segmentation.method}-{digest(*parts)}"
 
 
+@_once_for_each_project
 def segmentation_id(project: Project) -> str:
     """Covers the sweep that chooses the threshold, or the threshold that is given."""
     given = project.segmentation.threshold
@@ -60,6 +81,7 @@ def segmentation_id(project: Project) -> str:
     return f"{name}-{digest(ALGORITHM_VERSIONS['segment'], source, science(project.segmentation))}"
 
 
+@_once_for_each_project
 def evaluation_id(project: Project) -> str:
     parts = [ALGORITHM_VERSIONS["evaluate"], segmentation_id(project), science(project.evaluation)]
     return f"{segmentation_id(project)}-{digest(*parts)}"
