@@ -144,7 +144,7 @@ def _why_unscored(sweep: Sweep, split: str) -> str:
 
 
 def _sure(found: Estimate, measure: Measure) -> Html:
-    parts = [f"mean of {found.n} runs, sd {decimal(found.sd, 3)}"] if found.sd is not None else []
+    parts = [f"mean of {found.n} runs, sd\u00a0{decimal(found.sd, 3)}"] if found.sd is not None else []
     if found.ci95:
         ends = measure.interval(found.ci95).replace(" ", "\u00a0")
         parts.append(f"95 % {'t-' if found.n > 1 else ''}interval {ends}")

@@ -38,6 +38,6 @@ td .name { white-space: normal; width: max-content; max-width: 330px; overflow-w
 .legend i { display: inline-block; width: 18px; height: 4px; border-radius: 2px; vertical-align: middle; margin-right: 6px; }
 @media (max-width: 640px) {
   .cards { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
-  td .name { max-width: 140px; }
+  td .name { max-width: 158px; }
 }
 """.strip()

@@ -182,7 +182,7 @@ def test_seeds_alone(sweep_on_disk: OnDisk, tmp_path: Path) -> None:
         "The only setting on val, by NERL at merge tolerance 0 (more is better): all runs seed 0 , seed 1 , seed 2 , seed 3"
         in text
     )
-    assert "mean of 4 runs, sd" in text
+    assert "mean of 4 runs, sd\u00a0" in text
     assert "No setting varies but the seed or fold." in text
 
 
