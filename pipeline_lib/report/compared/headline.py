@@ -27,7 +27,7 @@ def headline_text(sweep: Sweep, tested: Tested) -> str:
         told = [f"{one.title} {_estimate(found, one)}" for one in _told(measure) if (found := best.estimate(split, one))]
         lines.append(f"  {split}: {', '.join(told) or _why_unscored(sweep, split)}")
     lines += [f"  {sentence}" for sentence in certainty(sweep, tested)]
-    lines += [f"  {sentence}" for sentence in remarks(sweep)]
+    lines += [f"  {sentence}" for sentence in (*remarks(sweep), *unscored(sweep))]
     return "\n".join(lines) + "\n"
 
 
@@ -42,6 +42,7 @@ def headline_section(sweep: Sweep, tested: Tested) -> Html:
         parts.append(element("div", *lead, class_="winner"))
         parts += [_cards(sweep, best, split) for split in SPLITS]
         parts += [element("p", sentence) for sentence in certainty(sweep, tested)]
+    parts += [element("p", sentence) for sentence in unscored(sweep)]
     parts += [element("p", sentence, class_="warning") for sentence in remarks(sweep)]
     return section("result", "Result", *parts)
 
@@ -83,13 +84,17 @@ def remarks(sweep: Sweep) -> list[str]:
             and not sweep.repeated
         ):
             told.append(f"Not all runs are scored on the same {split} volumes: their means cannot be compared.")
-        unscored = list(dict.fromkeys(v.name for run in sweep.runs for v in run.of_split(split) if v.metrics is None))
-        if unscored:
-            told.append(f"Segmented, but not scored, as there is no truth: {_some(unscored)} ({split}).")
     at_end = [run.name for run in sweep.runs if run.choice.get("warning")]
     if at_end:
         told.append(f"The best threshold lies at the end of the range that was tried in {_some(at_end)}.")
     return told
+
+
+def unscored(sweep: Sweep) -> list[str]:
+    """The volumes without truth."""
+    found = {(v.name, split): None for split in SPLITS for run in sweep.runs for v in run.of_split(split) if v.metrics is None}
+    names = [f"{name} ({split})" for name, split in found]
+    return [f"Segmented, but not scored, as there is no truth: {_some(names)}."] if names else []
 
 
 def _told(measure: Measure) -> list[Measure]:
@@ -139,7 +144,7 @@ def _why_unscored(sweep: Sweep, split: str) -> str:
 
 
 def _sure(found: Estimate, measure: Measure) -> Html:
-    parts = [f"mean of {found.n} runs, sd {decimal(found.sd, 3)}"] if found.sd is not None else []
+    parts = [f"mean of {found.n} runs, sd\u00a0{decimal(found.sd, 3)}"] if found.sd is not None else []
     if found.ci95:
         ends = measure.interval(found.ci95).replace(" ", "\u00a0")
         parts.append(f"95 % {'t-' if found.n > 1 else ''}interval {ends}")

@@ -20,6 +20,7 @@ from pipeline_lib.report.style import SOFT
 _SIZE = (3.1, 2.35)
 _DODGE_PT = 4.0
 _MOST_DODGED = 6  # series
+MOST_BARS = 100  # groups up to which their intervals are drawn
 _MANY = 40  # points of one series from which on bars are thin and pale, and all is drawn as pixels to keep the page small
 _MOST_MEANS = 12  # values of the setting up to which the mean over the other settings is drawn
 _CUT = 1.5  # how far the frame goes beyond the points, in their range, before it cuts bars
@@ -45,7 +46,8 @@ def points_of(
         estimate = group.estimate(*found_in)
         if estimate is not None:
             runs = tuple(group.values(*found_in)) if len(group.runs) > 1 else ()
-            points.append(Point(axis.place(group.settings[path]), estimate.value, estimate.ci95, runs, by[group.name]))
+            ends = estimate.ci95 if len(groups) <= MOST_BARS else None
+            points.append(Point(axis.place(group.settings[path]), estimate.value, ends, runs, by[group.name]))
     return points
 
 
@@ -103,8 +105,9 @@ def _paint_series(axes: Axes, points: Sequence[Point], colour: str, dodge_pt: fl
     single = [(point.x, value) for point in points for value in point.runs]
     if single:
         axes.scatter([x for x, _ in single], [y for _, y in single], 7, color=colour, alpha=0.45, linewidths=0, transform=shift)
-    (marks,) = axes.plot(xs, ys, marker="o", linestyle=line, color=colour, alpha=0.6 if many else 1, transform=shift)
-    marks.set_rasterized(many)
+    (marks,) = axes.plot(xs, ys, marker="o", linestyle=line, color=colour, transform=shift)
+    if many:
+        marks.set(alpha=0.6, markersize=3, rasterized=True)
 
 
 def _paint_means(axes: Axes, points: Sequence[Point]) -> None:

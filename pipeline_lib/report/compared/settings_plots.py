@@ -10,8 +10,9 @@ from pipeline_lib.report.compared.colouring import Colouring, by_setting
 from pipeline_lib.report.compared.groups import Sweep
 from pipeline_lib.report.compared.measures import MAIN, Measure
 from pipeline_lib.report.compared.runs import SPLITS
-from pipeline_lib.report.compared.setting_charts import Point, limits_of, points_of, setting_chart
+from pipeline_lib.report.compared.setting_charts import MOST_BARS, Point, limits_of, points_of, setting_chart
 from pipeline_lib.report.compared.swept import short_names
+from pipeline_lib.report.compared.tables import is_scored
 from pipeline_lib.report.html import Html, caption, chart, details, element, joined, section
 
 _MOST_SETTINGS = 6
@@ -28,29 +29,32 @@ def plots_section(sweep: Sweep) -> Html:
         told = "No setting varies but the seed or fold." if sweep.repeated else "No setting varies."
         return section("plots", title, element("p", told))
     names = short_names(sweep.swept)
+    splits = [split for split in SPLITS if any(is_scored(sweep, split, measure) for measure in MAIN)]
+    if not splits:
+        return section("plots", title, element("p", "No run is scored."))
     shown = sweep.swept[:_MOST_SETTINGS]
     parts: list[object] = []
     for path in shown:
         others = [other for other in sweep.swept if other != path]
         colouring = by_setting(sweep.groups, others[0] if len(others) == 1 else None, names[others[0]] if others else "")
-        parts.append(_of_setting(sweep, path, names[path], colouring))
+        parts.append(_of_setting(sweep, path, names[path], colouring, splits))
     left_out = [names[path] for path in sweep.swept[_MOST_SETTINGS:]]
     if left_out:
         parts.append(caption(f"Not drawn: {', '.join(left_out)}. results.tsv has all settings."))
-    return section("plots", title, *parts, caption(_NOTE, _MEANS_NOTE if len(sweep.swept) > 2 else ""))
+    many = f" Of more than {MOST_BARS} settings no bars are drawn." if len(sweep.groups) > MOST_BARS else ""
+    unscored = "".join(f" No {split} volume is scored." for split in SPLITS if split not in splits)
+    return section("plots", title, *parts, caption(_NOTE, many, unscored, _MEANS_NOTE if len(sweep.swept) > 2 else ""))
 
 
-def _of_setting(sweep: Sweep, path: str, name: str, colouring: Colouring) -> Html:
+def _of_setting(sweep: Sweep, path: str, name: str, colouring: Colouring, splits: Sequence[str]) -> Html:
     axis = SettingAxis.of([group.settings[path] for group in sweep.groups])
     rows = []
     for measure in MAIN:
-        found = {split: points_of(sweep.groups, path, axis, colouring.of, (split, measure)) for split in SPLITS}
+        found = {split: points_of(sweep.groups, path, axis, colouring.of, (split, measure)) for split in splits}
         if any(found.values()):
             limits = limits_of([point for points in found.values() for point in points])
             frame = _Frame(axis, name, colouring, measure, limits)
             rows.append([_chart(frame, split, points) for split, points in found.items()])
-    if not rows:
-        return joined([element("h3", name), element("p", "No run is scored.")])
     legend = [colouring.legend] if colouring.by else []
     parts = [element("h3", name), *legend, _grid(rows[:_N_OPEN])]
     if rows[_N_OPEN:]:

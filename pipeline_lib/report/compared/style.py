@@ -1,7 +1,7 @@
 """How the page of a comparison looks, beside what all reports share."""
 
 COMPARED_STYLE = """
-.scroll.tall { max-height: 85vh; overflow: auto; border-bottom: 1px solid var(--line); }
+.scroll.tall { max-height: min(85vh, 900px); overflow: auto; border-bottom: 1px solid var(--line); }
 table.sortable { border-collapse: separate; border-spacing: 0; }
 table.sortable thead th { position: sticky; top: 0; background: #fff; z-index: 2; white-space: nowrap; }
 table.sortable th:first-child, table.sortable td:first-child { position: sticky; left: 0; background: #fff; z-index: 1; }
@@ -38,6 +38,6 @@ td .name { white-space: normal; width: max-content; max-width: 330px; overflow-w
 .legend i { display: inline-block; width: 18px; height: 4px; border-radius: 2px; vertical-align: middle; margin-right: 6px; }
 @media (max-width: 640px) {
   .cards { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
-  td .name { max-width: 140px; }
+  td .name { max-width: 158px; }
 }
 """.strip()

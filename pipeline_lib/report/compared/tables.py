@@ -25,7 +25,7 @@ of their mean, which is wide for two or three."""
 def settings_section(sweep: Sweep) -> Html:
     """One row for each setting: a run, or the mean of the runs that repeat it."""
     paths, columns = _setting_columns(sweep, sweep.swept)
-    measures = [(split, measure) for measure in MAIN for split in SPLITS if _is_scored(sweep, split, measure)]
+    measures = [(split, measure) for measure in MAIN for split in SPLITS if is_scored(sweep, split, measure)]
     columns = [Column("setting" if sweep.has_repetitions else "run", text=True), *columns]
     if sweep.has_repetitions:
         columns.append(Column("runs", more_first=True))
@@ -46,9 +46,9 @@ def settings_section(sweep: Sweep) -> Html:
 
 
 def runs_section(sweep: Sweep) -> Html:
-    """Every run with all its scores."""
+    """Every run with all its scores; folded where the table of settings has the main ones."""
     paths, columns = _setting_columns(sweep, (*sweep.swept, *sweep.repeated))
-    measures = [(split, measure) for measure in ALL for split in SPLITS if _is_scored(sweep, split, measure)]
+    measures = [(split, measure) for measure in ALL for split in SPLITS if is_scored(sweep, split, measure)]
     columns = [Column("run", text=True), *columns, *(_score_column(*found) for found in measures), Column("threshold")]
     rows = []
     for run in sweep.runs:
@@ -56,8 +56,9 @@ def runs_section(sweep: Sweep) -> Html:
         scores = (_estimate_cell(estimate_of_run(run, split, measure), measure) for split, measure in measures)
         rows.append([Cell(linked(run), run.name), *settings, *scores, _number_cell(float(run.choice["threshold"]))])
     grid = joined([sortable(columns, rows), caption(_RUNS_NOTE, " results.tsv has these scores volume by volume.")])
-    shown = grid if len(rows) <= _MOST_OPEN else details(f"All {len(rows)} runs", grid)
-    return section("runs", "Every run", shown)
+    if sweep.has_repetitions and len(rows) <= _MOST_OPEN:
+        return section("runs", "Every run", grid)
+    return section("runs", "Every run", details(f"All {len(rows)} runs with all scores", grid))
 
 
 def linked(run: ScoredRun) -> Html:
@@ -114,7 +115,7 @@ def _score_column(split: str, measure: Measure) -> Column:
     return Column(measure.title, above=split, more_first=measure.more_is_better)
 
 
-def _is_scored(sweep: Sweep, split: str, measure: Measure) -> bool:
+def is_scored(sweep: Sweep, split: str, measure: Measure) -> bool:
     return any(measure.of(volume) is not None for run in sweep.runs for volume in run.of_split(split))
 
 

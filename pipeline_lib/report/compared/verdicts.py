@@ -62,15 +62,23 @@ def _table_of(sweep: Sweep, by_measure: Mapping[Measure, Sequence[Difference]]) 
     header: list[object] = ["setting" if sweep.has_repetitions else "run"]
     for measure in by_measure:
         header += [joined([element("small", measure.title), "difference"], ""), "", "verdict"]
-    reach = {measure: _reach(differences) for measure, differences in by_measure.items()}
-    rows = []
-    for differences in zip(*by_measure.values(), strict=True):
-        cells = [cell for one in differences for cell in _cells(one, reach[one.measure])]
-        rows.append([name_alone(differences[0].group), *cells])
     text = (0, *(3 * i + k for i in range(len(by_measure)) for k in (2, 3)))
-    shown = table(header, rows[:_MOST_OPEN], text=text, class_="tests")
-    rest = [details(f"{len(rows) - _MOST_OPEN} more", table(header, rows[_MOST_OPEN:], text=text, class_="tests"))]
-    return joined([shown, *(rest if rows[_MOST_OPEN:] else [])])
+    compared = list(zip(*by_measure.values(), strict=True))
+    shown = table(header, _rows(compared[:_MOST_OPEN]), text=text, class_="tests")
+    if not compared[_MOST_OPEN:]:
+        return shown
+    rest = table(header, _rows(compared[_MOST_OPEN:]), text=text, class_="tests")
+    return joined([shown, details(f"{len(compared) - _MOST_OPEN} more", rest)])
+
+
+def _rows(compared: Sequence[Sequence[Difference]]) -> list[list[object]]:
+    """compared: of each group the differences by all measures. Bars of one measure have one scale."""
+    reach = [_reach(differences) for differences in zip(*compared, strict=True)]
+    rows: list[list[object]] = []
+    for differences in compared:
+        cells = [cell for one, far in zip(differences, reach, strict=True) for cell in _cells(one, far)]
+        rows.append([name_alone(differences[0].group), *cells])
+    return rows
 
 
 def _cells(found: Difference, reach: float) -> list[object]:

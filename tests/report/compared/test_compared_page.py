@@ -182,7 +182,7 @@ def test_seeds_alone(sweep_on_disk: OnDisk, tmp_path: Path) -> None:
         "The only setting on val, by NERL at merge tolerance 0 (more is better): all runs seed 0 , seed 1 , seed 2 , seed 3"
         in text
     )
-    assert "mean of 4 runs, sd" in text
+    assert "mean of 4 runs, sd\u00a0" in text
     assert "No setting varies but the seed or fold." in text
 
 
@@ -191,7 +191,7 @@ def test_hundreds_of_runs_make_a_page_of_reasonable_size(sweep_on_disk: OnDisk, 
     fakes = [FakeRun({"a": i * 0.001, "b": f"kind {i % 3}"}, 0.9 - 0.0005 * i, seed=i) for i in range(300)]
     page = write(sweep_on_disk(fakes, (FakeVolume("cube2", "val", truth="skeletons"),)), tmp_path)
     assert len(page.raw) < 2_500_000
-    assert "All 300 runs" in page.text
+    assert "All 300 runs with all scores" in page.text
     assert "294 others" in page.text
     assert page.text.count("269 more") == 1  # of the tests
     assert page.text.count("270 more") == 1  # of the settings that differ
@@ -238,10 +238,17 @@ def test_volumes_and_measures_that_are_missing_are_named(sweep_on_disk: OnDisk, 
     assert "No volume is scored on skeletons, which the tests draw from." in page.text
     assert "VOI in voxels is not tested: the tests draw skeletons anew." in page.text
     assert "Segmented, but not scored, as there is no truth: b (test)." in page.text
+    assert "No test volume is scored." in page.text
+    assert not [alt for alt in page.alts if "on test" in alt]
+    assert "NERL" not in page.text.replace("NERL: 1 is best", "")
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_a_score_that_one_split_lacks_is_named(sweep_on_disk: OnDisk, tmp_path: Path) -> None:
+    volumes = (FakeVolume("a", "val"), FakeVolume("b", "test", truth="skeletons"))
+    page = write(sweep_on_disk([FakeRun({"x": 1}, 0.9), FakeRun({"x": 2}, 0.8)], volumes), tmp_path)
     assert "VOI in voxels on test, less is better: not scored" in page.text
-    titles = [head for table in page.tables for head in table["heads"]]
-    assert "NERL" not in re.sub(r"NERL: 1 is best", "", page.text)
-    assert titles
+    assert {"NERL on test over x", "VOI in voxels on val over x"} <= set(page.alts)
 
 
 @pytest.mark.usefixtures("no_charts")
