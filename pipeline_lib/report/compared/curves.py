@@ -50,7 +50,7 @@ def curves_section(sweep: Sweep) -> Html:
     swept = [run for run in sweep.runs if run.run.contents.sweep is not None]
     if not swept:
         return section("curves", title, element("p", "All thresholds are given by the settings; nothing was swept."))
-    names = list(dict.fromkeys(volume.name for run in swept for volume in run.of_split("val")))
+    names = list(dict.fromkeys(volume.name for run in swept for volume in run.of_split("val") if volume.metrics))
     colouring = best_in_colour(sweep.groups)
     parts: list[object] = [colouring.legend]
     for name in names[:_MOST_VOLUMES]:

@@ -79,11 +79,9 @@ def remarks(sweep: Sweep) -> list[str]:
         if without:
             told.append(f"Without {sweep.decided_by.title} on val, and so not ranked: {_some(without)}.")
     for split in SPLITS:
-        if (
-            len({tuple(sorted(v.name for v in run.of_split(split) if v.metrics)) for run in sweep.runs}) > 1
-            and not sweep.repeated
-        ):
-            told.append(f"Not all runs are scored on the same {split} volumes: their means cannot be compared.")
+        volumes = [{v.name for run in group.runs for v in run.of_split(split) if v.metrics} for group in sweep.groups]
+        if any(names != volumes[0] for names in volumes):
+            told.append(f"Not all are scored on the same {split} volumes: their means cannot be compared.")
     at_end = [run.name for run in sweep.runs if run.choice.get("warning")]
     if at_end:
         told.append(f"The best threshold lies at the end of the range that was tried in {_some(at_end)}.")

@@ -18,7 +18,7 @@ table.sortable tr.best td:first-child { background: #eef5ef; }
 th small { display: block; font-size: 11px; font-weight: 400; }
 .tests td, .tests th { padding-left: 6px; padding-right: 6px; }
 .tests th { white-space: nowrap; }
-td .name { white-space: normal; width: max-content; max-width: 330px; overflow-wrap: anywhere; }
+td .name { white-space: normal; width: max-content; max-width: 360px; overflow-wrap: anywhere; }
 .quiet { color: var(--soft); }
 .winner { background: #eef5ef; border-left: 4px solid #4f8a5b; border-radius: 0 8px 8px 0; padding: 12px 16px; margin: 10px 0; }
 .winner strong { display: block; font-size: 20px; line-height: 1.35; overflow-wrap: anywhere; }

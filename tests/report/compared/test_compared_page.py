@@ -182,7 +182,7 @@ def test_seeds_alone(sweep_on_disk: OnDisk, tmp_path: Path) -> None:
         "The only setting on val, by NERL at merge tolerance 0 (more is better): all runs seed 0 , seed 1 , seed 2 , seed 3"
         in text
     )
-    assert "mean of 4 runs, sd\u00a0" in text
+    assert "mean of 4 runs, sd 0.0" in text
     assert "No setting varies but the seed or fold." in text
 
 
@@ -257,7 +257,7 @@ def test_a_run_with_other_volumes_is_no_failure(sweep_on_disk: OnDisk, tmp_path:
     fewer = tuple(part for part in both[1].contents.volumes if part.split != "val")
     runs = [both[0], replace(both[1], contents=replace(both[1].contents, volumes=fewer))]
     text = write(runs, tmp_path).text
-    assert "Not all runs are scored on the same val volumes: their means cannot be compared." in text
+    assert "Not all are scored on the same val volumes: their means cannot be compared." in text
     assert "Without NERL on val, and so not ranked: x=2." in text
     assert "no conclusion: no NERL on val" in text
 
