@@ -61,7 +61,7 @@ class ClusterWorkflow(Workflow):
         return (self.folder / "output.txt").read_text()
 
     def jobs(self, *states):
-        """The ids of this project's jobs by the rule of each, of those in a state."""
+        """The ids of the cluster's jobs by rule and wildcards, of those in a state; without any, of those that are not done."""
         chosen = ["--states", ",".join(states)] if states else []
         lines = self.cluster.client("squeue", "--noheader", "--format", "%i %k", *chosen).stdout.splitlines()
         return {comment.removeprefix("rule_"): job for job, comment in (line.split(" ", 1) for line in lines)}
