@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Snakemake's plugin for Slurm asks the controller at every call of snakemake, which takes nine seconds where Slurm is installed
+# and its controller is not there. With this configuration its commands fail at once; tests on a cluster have one of their own.
+os.environ["SLURM_CONF"] = os.devnull
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -17,6 +17,7 @@ import psutil
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 15.0
+_COMMANDS_OF_THE_END = ("squeue", "scancel")  # by which the workflow cancels its jobs on a cluster
 
 
 def die_with_parent(number: signal.Signals, parent: int) -> None:
@@ -40,6 +41,8 @@ def end_children_on_signals() -> None:
         while True:
             for child in psutil.Process().children():
                 with suppress(psutil.Error):
+                    if child.name() in _COMMANDS_OF_THE_END:
+                        continue
                     child.terminate() if time.monotonic() - start < _PATIENCE_S else child.kill()
             time.sleep(0.5)
 

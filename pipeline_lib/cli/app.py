@@ -12,8 +12,9 @@ import typer
 
 from pipeline_lib.artefacts import Budget, Run, Step
 from pipeline_lib.artefacts.budget import installed_memory_mb
+from pipeline_lib.artefacts.gpus import own_gpus
 from pipeline_lib.artefacts.workers import set_threads
-from pipeline_lib.cli import config
+from pipeline_lib.cli import cluster, config
 from pipeline_lib.cli.stage import stage
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import stages
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(config.app, name="config")
+app.add_typer(cluster.app, name="cluster")
 
 SettingsText = Annotated[str, typer.Option("--settings", help="Science settings of the stage, JSON.")]
 ExecutionText = Annotated[
@@ -38,6 +40,7 @@ Choice = Annotated[Path | None, typer.Option(help="The choice.json of a sweep, u
 MemoryMB = Annotated[
     float, typer.Option("--memory-mb", min=1, help="Memory that all processes of the stage may use together; default: all.")
 ]
+GPUs = Annotated[int | None, typer.Option("--gpus", min=0, help="How many to use, alone; default: all that are visible.")]
 StepText = Annotated[
     str, typer.Option("--step", help="plan, k/n for the k-th of n jobs that share the blocks, finish/n, or all in one process.")
 ]
@@ -96,11 +99,12 @@ def train(
     previous: Annotated[Path | None, typer.Option(help="Checkpoint of the segment before.")] = None,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    gpus: GPUs = None,
     log: Log = None,
 ) -> None:
     """Train one segment of a network."""
     set_threads(threads)
-    with stage("train", output.parent, log):
+    with stage("train", output.parent, log), own_gpus(gpus):
         from pipeline_lib.training.train import train_segment
         from pipeline_lib.volumes import Volume
 
@@ -137,6 +141,7 @@ def predict(
     settings: SettingsText,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    gpus: GPUs = None,
     memory_mb: MemoryMB = INSTALLED_MB,
     step: StepText = "all",
     max_blocks: MaxBlocks = None,
@@ -145,7 +150,7 @@ def predict(
     """Predict the affinities of a volume, block by block."""
     set_threads(threads)
     told_step = Step.parse(step)
-    with stage("predict", output.parent, log, step=told_step):
+    with stage("predict", output.parent, log, step=told_step), own_gpus(gpus):
         from pipeline_lib.artefacts import read_json
         from pipeline_lib.inference import predict_volume
         from pipeline_lib.volumes import Volume

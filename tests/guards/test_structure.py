@@ -16,7 +16,7 @@ TIERS = [
     {"errors", "compiled", "settings", "geometry", "volumes", "skeletons", "artefacts"},
     {"affinity", "augment", "network", "components", "metrics"},
     {"synthetic", "importing", "training", "inference", "segmentation", "evaluation", "report"},
-    {"cli", "__main__"},
+    {"cli", "cluster", "__main__"},
 ]
 TIER_OF = {name: tier for tier, names in enumerate(TIERS) for name in names}
 STAGES = TIERS[2]

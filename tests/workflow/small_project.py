@@ -35,6 +35,10 @@ SMALL = {
 class Workflow:
     """One project in a folder of its own; `folder` may hold spaces and quotes."""
 
+    repository = ROOT
+    profile = ROOT / "profiles" / "local"
+    environment = None  # that of the tests
+
     def __init__(self, folder, **settings):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -45,13 +49,19 @@ class Workflow:
         self.config.write_text(yaml.safe_dump({**SMALL, **settings}, sort_keys=False))
 
     def command(self, *arguments):
-        base = [SNAKEMAKE, "--snakefile", ROOT / "workflow" / "Snakefile", "--profile", ROOT / "profiles" / "local"]
+        base = [SNAKEMAKE, "--snakefile", self.repository / "workflow" / "Snakefile", "--profile", self.profile]
         return [str(word) for word in [*base, "--configfile", self.config, *arguments]]
 
     def run(self, *arguments, check=True):
         """Output and exit code of the whole workflow, or of snakemake with `arguments`."""
         done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         if check and done.returncode:
             raise AssertionError(done.stdout)

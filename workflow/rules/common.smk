@@ -15,6 +15,7 @@ from pipeline_lib.artefacts.complete import job_records
 from pipeline_lib.artefacts.budget import installed_memory_mb
 from pipeline_lib.artefacts.processes import end_children_on_signals
 from pipeline_lib.artefacts.runs import forget_future, record_run
+from pipeline_lib.cluster.attend import attend
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity, parse_experiment, sources, stages
 from pipeline_lib.settings.jobs import n_jobs
@@ -147,21 +148,30 @@ def state_of_source(volume):
     return sources.source_state(run.volumes[name])
 
 
+# On one machine the jobs share its cores and its memory; on a cluster the profile says what each has. The workflow inside of a
+# job must come to the same as the one that has submitted it.
+CORES = 1 if workflow.remote_exec else workflow.resource_settings.cores or 1
+
+
 def memory_mb(wc, threads):
-    """Unless the profile says what a stage may use: the memory of this machine, shared by the jobs that fit its cores."""
-    return int(
-        0.9 * installed_memory_mb() * threads / max(workflow.cores or 1, threads)
-    )
+    """Of a stage, unless the profile says otherwise: the memory of this machine, shared by the jobs that fit its cores."""
+    return int(0.9 * installed_memory_mb() * threads / max(CORES, threads))
+
+
+BY_DEFAULT = workflow.resource_settings.default_resources or {}
+MEMORY = {} if "mem_mb" in BY_DEFAULT else {"mem_mb": memory_mb}
 
 
 if EXPERIMENT.is_sweep and workflow.is_main_process:
     logger.info(EXPERIMENT.summary())
 
 
+# Only of the workflow that a user has called: those inside of its jobs run without hooks.
 onstart:
     try:
         PROJECT_LOCK.__enter__()
         end_children_on_signals()
+        attend(workflow.scheduler, Path(FOLDER))
         for run in RUNS:
             record_run(run)
             forget_future(run)

@@ -18,9 +18,9 @@ rule evaluate:
         f"{FOLDER}/logs/evaluate/{{evaluation}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{EVALUATED}/metrics.json",
         settings=lambda wc: stages.science_json(

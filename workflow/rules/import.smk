@@ -12,9 +12,9 @@ rule import_volume:
         f"{FOLDER}/logs/import/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: lambda wc: 1 if source_of(wc).kind == "synthetic" else workflow.cores or 1
+    threads: lambda wc: 1 if source_of(wc).kind == "synthetic" else CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{IMPORTED}/volume.json",
         settings=lambda wc: stages.science_json(

@@ -15,17 +15,18 @@ rule predict:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
+        **MEMORY,
         gpu=lambda wc, input: 0 if input.get("parts") else 1,
-        mem_mb=memory_mb,
     params:
         output=f"{PREDICTED}/complete.json",
         settings=lambda wc: stages.science_json(stages.predict_stage(predicted_by(wc))),
         step=last_step,
     shell:
         "exec python -m pipeline_lib predict --model {input.model:q} --volume {input.volume:q} --output {params.output:q}"
-        " --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu}"
+        " --memory-mb {resources.mem_mb} --step {params.step} --log {log:q}"
 
 
 use rule predict as predict_part with:
@@ -37,7 +38,7 @@ use rule predict as predict_part with:
     log:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}-{{part}}.log",
     resources:
+        **MEMORY,
         gpu=lambda wc: 0 if wc.part == "planned" else 1,
-        mem_mb=memory_mb,
     params:
         step=part_step,

@@ -23,9 +23,9 @@ rule label:
         f"{FOLDER}/logs/label/{{segmentation}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{SEGMENTED}/components/complete.json",
         settings=segment_settings,
@@ -64,9 +64,9 @@ rule segment:
         f"{FOLDER}/logs/segment/{{segmentation}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{SEGMENTED}/complete.json",
         settings=segment_settings,

@@ -15,9 +15,9 @@ rule sweep:
         f"{FOLDER}/logs/sweep/{{sweep}}/{{volume}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
-        mem_mb=memory_mb,
+        **MEMORY,
     params:
         output=f"{SWEPT}/curve.json",
         settings=lambda wc: stages.science_json(stages.sweep_stage(swept_by(wc))),
@@ -47,6 +47,7 @@ rule choose_threshold:
         f"{FOLDER}/sweeps/{{sweep}}/choice.json",
     log:
         f"{FOLDER}/logs/choose_threshold/{{sweep}}.log",
+    localrule: True  # seconds, by the workflow itself
     conda:
         "../../environment.yml"
     params:

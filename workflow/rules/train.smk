@@ -9,7 +9,7 @@ rule train:
         f"{FOLDER}/logs/train/{{model}}-{{step}}.log",
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: CORES
     resources:
         gpu=1,
     params:
@@ -23,7 +23,7 @@ rule train:
         ],
     shell:
         "exec python -m pipeline_lib train --output {output:q} {params.inputs:q}"
-        " --settings {params.settings:q} --threads {threads} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
 
 
 rule choose_checkpoint:
@@ -33,6 +33,7 @@ rule choose_checkpoint:
         f"{FOLDER}/models/{{model}}/best.json",
     log:
         f"{FOLDER}/logs/choose_checkpoint/{{model}}.log",
+    localrule: True  # seconds, by the workflow itself
     conda:
         "../../environment.yml"
     params:
