@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib.artefacts.atomic import write_json
 
@@ -29,6 +30,7 @@ class StageRecord:
     host: str = ""
     processor: str = ""
     python: str = ""
+    jobs: list[dict[str, Any]] = field(default_factory=list)  # that did the work elsewhere, of which the costs then are
 
 
 @contextmanager
@@ -37,8 +39,12 @@ def measured(stage: str, path: Path) -> Iterator[StageRecord]:
     record = StageRecord(stage, datetime.now(UTC).isoformat(timespec="seconds"))
     start = time.perf_counter()
     yield record
-    record.wall_s = round(time.perf_counter() - start, 3)
-    record.peak_memory_mb = round(_largest_process_mb(), 1)
+    if record.jobs:
+        record.wall_s = round(sum(job["wall_s"] for job in record.jobs), 3)
+        record.peak_memory_mb = max(job["peak_memory_mb"] for job in record.jobs)
+    else:
+        record.wall_s = round(time.perf_counter() - start, 3)
+        record.peak_memory_mb = round(largest_process_mb(), 1)
     record.host, record.processor, record.python = socket.gethostname(), _processor(), sys.version.split()[0]
     write_json(path, asdict(record))
 
@@ -58,7 +64,8 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def _largest_process_mb() -> float:
+def largest_process_mb() -> float:
+    """The most resident memory of this process or a child that has ended, in MB (1e6 bytes)."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return max(own, children) * 1024 / 1e6

@@ -14,7 +14,7 @@ from types import FrameType
 
 import psutil
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 15.0
 _COMMANDS_OF_THE_END = ("squeue", "scancel")  # by which the workflow cancels its jobs on a cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from pipeline_lib.artefacts import Budget, Run, Step
 from pipeline_lib.artefacts.budget import installed_memory_mb
-from pipeline_lib.artefacts.gpus import own_gpus
+from pipeline_lib.artefacts.gpus import VISIBLE, own_gpus
 from pipeline_lib.artefacts.workers import set_threads
 from pipeline_lib.cli import cluster, config
 from pipeline_lib.cli.stage import stage
@@ -52,6 +53,11 @@ Prediction = Annotated[Path, typer.Option(help="The complete.json of a predictio
 
 class Verifier(StrEnum):
     funlib = "funlib"
+
+
+class Launcher(StrEnum):
+    inline = "inline"
+    submitit = "submitit"
 
 
 def main() -> None:
@@ -100,23 +106,37 @@ def train(
     execution: ExecutionText = "{}",
     threads: Threads = 1,
     gpus: GPUs = None,
+    launcher: Annotated[Launcher, typer.Option(help="Here, or in Slurm jobs that go on over time limits.")] = Launcher.inline,
+    resources: Annotated[str, typer.Option(help="Of such a job, JSON, named as in profiles/slurm.")] = "{}",
     log: Log = None,
 ) -> None:
     """Train one segment of a network."""
     set_threads(threads)
-    with stage("train", output.parent, log), own_gpus(gpus):
-        from pipeline_lib.training.train import train_segment
-        from pipeline_lib.volumes import Volume
+    volumes = [file.parent for file in train_volume], [file.parent for file in val_volume or []]
+    with stage("train", output.parent, log) as record:
+        if launcher == Launcher.submitit:
+            from pipeline_lib.cluster.launch import launch
 
-        train_segment(
-            stages.load_stage(stages.TrainStage, settings, execution),
-            [Volume.open(file.parent) for file in train_volume],
-            [Volume.open(file.parent) for file in val_volume or []],
-            output.parents[2],
-            end_step=int(output.parent.name),
-            previous=previous,
-            threads=threads,
-        )
+            record.jobs = launch(settings, execution, *volumes, output, previous=previous, threads=threads, resources=resources)
+            return
+        with own_gpus(gpus):
+            from pipeline_lib.cluster.job_states import own_end_s
+            from pipeline_lib.training.interruption import StopRequest
+            from pipeline_lib.training.train import train_segment
+            from pipeline_lib.volumes import Volume
+
+            told = stages.load_stage(stages.TrainStage, settings, execution)
+            train_segment(
+                told,
+                [Volume.open(folder) for folder in volumes[0]],
+                [Volume.open(folder) for folder in volumes[1]],
+                output.parents[2],
+                end_step=int(output.parent.name),
+                previous=previous,
+                threads=threads,
+                processes=max(1, gpus or 0) if os.environ.get(VISIBLE) else 1,
+                stop=StopRequest(ends_at_s=own_end_s(), margin_s=told.training.save_before_limit_s),
+            )
 
 
 @app.command()

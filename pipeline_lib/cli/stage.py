@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from pipeline_lib.artefacts import Lock, Step, measured, record_path
+from pipeline_lib.artefacts import Lock, StageRecord, Step, measured, record_path
 from pipeline_lib.artefacts.atomic import remove_leftovers
 from pipeline_lib.artefacts.blockwise import ORPHAN_PATIENCE_S
 from pipeline_lib.artefacts.processes import die_with_parent
@@ -24,8 +24,10 @@ _ENDING_S = 5.0  # for which further signals are ignored
 
 
 @contextmanager
-def stage(name: str, folder: Path, log: Path | None, *, step: Step | None = None) -> Iterator[None]:
-    """Run a stage that owns `folder`. A UserError is shown as one line, in the log too, and ends the process with code 2.
+def stage(name: str, folder: Path, log: Path | None, *, step: Step | None = None) -> Iterator[StageRecord]:
+    """Run a stage that owns `folder`, and give its record.
+
+    A UserError is shown as one line, in the log too, and ends the process with code 2.
 
     step: of a stage that works block by block; it owns no more of the folder than the blocks that it works on, by itself.
     """
@@ -34,9 +36,9 @@ def stage(name: str, folder: Path, log: Path | None, *, step: Step | None = None
             _end_with_workflow()
             with (
                 _owned(name, folder) if step is None else nullcontext(),
-                measured(name, record_path(folder, step or Step("all"))),
+                measured(name, record_path(folder, step or Step("all"))) as record,
             ):
-                yield
+                yield record
         except _Ended as ended:
             print(f"{name}: ended by {ended.signal.name}; run again to go on", file=sys.stderr)
             raise SystemExit(128 + ended.signal) from None

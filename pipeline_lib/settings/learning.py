@@ -73,7 +73,32 @@ class TrainingSettings(Settings):
         500, "Validation loss and pictures every so many steps, besides the end of each segment.", gt=0, execution=True
     )
     validation_patches: int = setting(8, "Fixed patches of the val volumes that the validation loss is taken over.", gt=0)
-    launcher: Literal["inline"] = setting("inline", "Where training runs: in the rule's own process.", execution=True)
+    accumulate: int = setting(
+        1,
+        "Parts that each batch is computed in, one after the other, where a GPU cannot hold it; the gradients are those of the "
+        "batch.",
+        gt=0,
+        execution=True,
+    )
+    launcher: Literal["inline", "submitit"] | None = setting(
+        None,
+        "Where training runs: `inline`, in the rule's own process or job; `submitit`, in a Slurm job of its own, which goes on "
+        "over time limits and may span GPUs and nodes; default: what the profile says, else inline.",
+        execution=True,
+    )
+    save_before_limit_s: float = setting(
+        120.0,
+        "Seconds before the time limit of its job at which training saves and ends, for the next one to go on.",
+        ge=0,
+        execution=True,
+    )
+    job_poll_s: float = setting(20.0, "Seconds between two looks at a submitted job.", gt=0, le=50, execution=True)
+    job_retries: int = setting(
+        3,
+        "Submitted jobs in a row that may die without having saved anything new, before training is given up.",
+        ge=0,
+        execution=True,
+    )
     workers: int = setting(1, "Processes that read and augment patches; 0 reads in the training process.", ge=0, execution=True)
     log_every_steps: int = setting(20, "Steps between two entries of the log.", gt=0, execution=True)
     save_every_s: float = setting(60.0, "Seconds between two saves of the state that survives a kill.", gt=0, execution=True)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from pipeline_lib.artefacts.processes import children_ignore_stop_signals, die_with_parent
 from pipeline_lib.errors import UserError
+from pipeline_lib.training.group import Group
 from pipeline_lib.training.sampling import Patch, PatchSampler
 
 
@@ -36,18 +37,30 @@ def collate(patches: list[Patch]) -> Batch:
 class BatchStream:
     """The batches of the steps `start_step` to `end_step`: step s has the samples s * batch_size and the following.
 
+    Of each batch this is the share of process `rank` of `size`, which must divide it.
     Workers are spawned, as neither zarr's codecs nor numba survive a fork; they die with this process.
     """
 
     def __init__(
-        self, sampler: PatchSampler, *, batch_size: int, start_step: int, end_step: int, workers: int, pin_memory: bool = False
+        self,
+        sampler: PatchSampler,
+        *,
+        batch_size: int,
+        start_step: int,
+        end_step: int,
+        workers: int,
+        pin_memory: bool = False,
+        group: Group | None = None,
     ) -> None:
+        group = group or Group()
+        share = batch_size // group.size
+        first = group.rank * share
         self._length = end_step - start_step
         self._running: Generator[Batch, None, None] | None = None
         self._loader: DataLoader[Batch] = DataLoader(
             sampler,  # type: ignore[arg-type]  # needs __getitem__ only, as the order is given
-            batch_size=batch_size,
-            sampler=range(start_step * batch_size, end_step * batch_size),
+            batch_size=share,
+            sampler=_Indices(range(start_step * batch_size, end_step * batch_size, batch_size), range(first, first + share)),
             num_workers=workers,
             collate_fn=collate,
             pin_memory=pin_memory,
@@ -82,6 +95,20 @@ class BatchStream:
             del batches
             gc.collect()  # torch's frames hold the iterator in a cycle, and the iterator its workers
             raise UserError(message)
+
+
+class _Indices:
+    """Of the samples of each step, which start at `steps`, those in `share`."""
+
+    def __init__(self, steps: range, share: range) -> None:
+        self._steps = steps
+        self._share = share
+
+    def __len__(self) -> int:
+        return len(self._steps) * len(self._share)
+
+    def __iter__(self) -> Iterator[int]:
+        return (start + sample for start in self._steps for sample in self._share)
 
 
 def _own_message(text: str) -> str:

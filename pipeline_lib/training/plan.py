@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,18 +12,10 @@ import torch
 from torch import nn
 
 from pipeline_lib.artefacts import read_json, write_json
-from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
-from pipeline_lib.settings.stages import TrainStage, science
+from pipeline_lib.settings.stages import TrainStage
 from pipeline_lib.training.precision import PrecisionChoice, resolve_precision
-from pipeline_lib.volumes import Volume
 
 PACKAGES = ("em-pipeline", "torch", "pytorch-lightning", "numpy", "zarr", "connected-components-3d")
-
-
-def settings_digest(settings: TrainStage, train_volumes: Sequence[Volume], val_volumes: Sequence[Volume]) -> str:
-    """Stands for all that decides the weights; execution settings have no part in it. Checks that no volume has changed."""
-    volumes = [[[v.folder.name, v.name, v.state()] for v in part] for part in (train_volumes, val_volumes)]
-    return digest("train", ALGORITHM_VERSIONS["train"], volumes, science(settings))
 
 
 def resolve_plan(

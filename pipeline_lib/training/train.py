@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from torch import nn
 from pipeline_lib.artefacts import Lock, write_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.network import build_network
+from pipeline_lib.settings.learning import TrainingSettings
 from pipeline_lib.settings.stages import TrainStage, science
-from pipeline_lib.training.callback import BetweenSteps, device_of
+from pipeline_lib.training.callback import BetweenSteps, Reports, device_of
 from pipeline_lib.training.checkpoint import load_checkpoint, publish, random_state
 from pipeline_lib.training.data import BatchStream
-from pipeline_lib.training.interruption import StopRequest
+from pipeline_lib.training.group import Group, joined, own_device
+from pipeline_lib.training.identity import settings_digest
+from pipeline_lib.training.interruption import StoppedError, StopRequest
 from pipeline_lib.training.log import Progress, TrainingLog
 from pipeline_lib.training.module import AffinityTraining
-from pipeline_lib.training.plan import resolve_plan, settings_digest
+from pipeline_lib.training.plan import resolve_plan
 from pipeline_lib.training.sampling import PatchSampler
 from pipeline_lib.training.validation import Validation
 from pipeline_lib.volumes import Volume
@@ -45,61 +49,101 @@ def train_segment(
     previous: Path | None = None,
     threads: int = 1,
     device: str = "auto",
+    processes: int = 1,
+    stop: StopRequest | None = None,
+    patience_s: float = LOCK_PATIENCE_S,
 ) -> None:
     """Train up to `end_step` and write `model_folder/segments/<end_step>/checkpoint.ckpt`, complete or not at all.
 
     `previous` is the checkpoint of the segment before; without it training starts at step 0. A run that was killed goes on from
     `resume.ckpt` in the segment's folder and ends with the same weights. Without val volumes there is no validation loss.
-    `threads` are those of torch; `device` is auto, cpu or cuda. Raises UserError for data that cannot be learned from, for a
-    loss that is NaN or infinite, and when a signal asked to stop.
+    `threads` are those of torch; `device` is auto, cpu or cuda. `processes`: how many call this at once, see `joined`.
+    Another training of the model is waited for `patience_s`. Raises UserError for data that cannot be learned from, for a loss
+    that is NaN or infinite, and StoppedError, which is one too, when `stop` was asked to.
     """
     if not 0 < end_step <= settings.training.steps:
         raise ValueError(f"end_step must lie within 1 to {settings.training.steps}, got {end_step}")
     torch.set_num_threads(threads)
-    train_sampler = _sampler(settings, train_volumes, stream=TRAINING_STREAM)
-    val_sampler = _sampler(settings, val_volumes, stream=VALIDATION_STREAM) if val_volumes else None
-    digest = settings_digest(settings, train_volumes, val_volumes)
-    folder = model_folder / "segments" / str(end_step)
+    on = own_device(device_of(device))
     with ExitStack() as stack:
-        stack.enter_context(Lock(model_folder, what="train", patience_s=LOCK_PATIENCE_S))
-        stop = stack.enter_context(StopRequest())
+        group = stack.enter_context(joined(processes, on))
+        _check_shares(settings.training, group)
+        train_sampler = _sampler(settings, train_volumes, stream=TRAINING_STREAM)
+        val_sampler = _sampler(settings, val_volumes, stream=VALIDATION_STREAM) if val_volumes and group.is_first else None
+        digest = settings_digest(settings, train_volumes, val_volumes)
+        folder = model_folder / "segments" / str(end_step)
+        if group.is_first:
+            stack.enter_context(Lock(model_folder, what="train", patience_s=patience_s))
+        stop = stack.enter_context(stop or StopRequest())
         stack.enter_context(_quiet_lightning())
         if _is_done(folder / "checkpoint.ckpt", digest):
             _say(f"{folder / 'checkpoint.ckpt'} is complete; nothing to do")
             return
         resumed = _state_to_resume(folder / "resume.ckpt", previous, digest, end_step)
-        if resumed is not None and resumed["step"] == end_step:
-            publish(folder)
-            return
-        torch.manual_seed(settings.seed)
-        network = _network(settings, resumed)
-        on = device_of(device)
-        write_text(model_folder / "settings.yaml", yaml.safe_dump(science(settings), sort_keys=False))
-        precision = resolve_plan(model_folder / "plan.json", settings, network, digest=digest, device=on, resumed=resumed)
-        module = AffinityTraining(network, settings.training, precision=precision, resumed=resumed)
-        log = TrainingLog(model_folder, resumed["log"] if resumed else None)
-        stack.callback(log.close)
-        progress = Progress(start_step=module.start_step, end_step=end_step)
-        stack.callback(progress.close)
-        between = BetweenSteps(
-            settings=settings,
-            folder=folder,
-            end_step=end_step,
-            digest=digest,
-            random=resumed["random"] if resumed else random_state(),
-            training_log=log,
-            progress=progress,
-            validation=Validation(val_sampler, settings.training.validation_patches) if val_sampler else None,
-            stop=stop,
-        )
-        _fit(module, train_sampler, between, device=on)
-        if between.stopped_at is not None:
-            raise UserError(
-                f"training was interrupted by {stop.received} at step {between.stopped_at} of {end_step} and is saved; "
-                "run the same command again to continue"
+        _check_agreement(group, resumed, on)
+        if resumed is None or resumed["step"] < end_step:
+            torch.manual_seed(settings.seed)
+            network = _network(settings, resumed, group=group, device=on)
+            if group.is_first:
+                write_text(model_folder / "settings.yaml", yaml.safe_dump(science(settings), sort_keys=False))
+            plan = partial(
+                resolve_plan, model_folder / "plan.json", settings, network, digest=digest, device=on, resumed=resumed
             )
-        settings_digest(settings, train_volumes, val_volumes)  # raises if a volume was changed meanwhile
-        publish(folder)
+            precision = _of_the_first(group, plan, on)
+            module = AffinityTraining(network, settings.training, precision=precision, resumed=resumed, group=group)
+            between = BetweenSteps(
+                settings=settings,
+                folder=folder,
+                end_step=end_step,
+                digest=digest,
+                random=resumed["random"] if resumed else random_state(),
+                reports=_reports(stack, module, model_folder, val_sampler, end_step) if group.is_first else None,
+                stop=stop,
+                group=group,
+            )
+            _fit(module, train_sampler, between, device=on)
+            if between.stopped_at is not None:
+                raise StoppedError(str(stop.received), step=between.stopped_at, end_step=end_step)
+            settings_digest(settings, train_volumes, val_volumes)  # raises if a volume was changed meanwhile
+        if group.is_first:
+            publish(folder)
+
+
+def _check_shares(settings: TrainingSettings, group: Group) -> None:
+    if settings.batch_size % group.size:
+        raise UserError(
+            f"training.batch_size is {settings.batch_size}, which {group.size} processes cannot share evenly: "
+            f"make it a multiple of {group.size}, or ask for other numbers of nodes and GPUs"
+        )
+    if settings.batch_size // group.size % settings.accumulate:
+        raise UserError(
+            f"training.accumulate is {settings.accumulate}, but a process has {settings.batch_size // group.size} patches of "
+            "each batch: give a divisor of that"
+        )
+
+
+def _check_agreement(group: Group, resumed: dict[str, Any] | None, device: torch.device) -> None:
+    """A disk that shows one process an older state would let each go on from another step."""
+    step = 0 if resumed is None else int(resumed["step"])
+    latest, earliest = group.most(step, device), -group.most(-step, device)
+    if latest != earliest:
+        raise UserError(f"the processes see different states, of steps {earliest:.0f} and {latest:.0f}; run again")
+
+
+def _of_the_first(group: Group, plan: Callable[[], str], device: torch.device) -> str:
+    """The precision that the first process resolves."""
+    is_bfloat16 = group.most(float(group.is_first and plan() == "bfloat16"), device)
+    return "bfloat16" if is_bfloat16 else "float32"
+
+
+def _reports(
+    stack: ExitStack, module: AffinityTraining, model_folder: Path, val_sampler: PatchSampler | None, end_step: int
+) -> Reports:
+    log = TrainingLog(model_folder, module.resumed["log"] if module.resumed else None)
+    stack.callback(log.close)
+    progress = Progress(start_step=module.start_step, end_step=end_step)
+    stack.callback(progress.close)
+    return Reports(log, progress, Validation(val_sampler, module.settings.validation_patches) if val_sampler else None)
 
 
 def _sampler(settings: TrainStage, volumes: Sequence[Volume], *, stream: int) -> PatchSampler:
@@ -113,22 +157,30 @@ def _sampler(settings: TrainStage, volumes: Sequence[Volume], *, stream: int) ->
     )
 
 
-def _network(settings: TrainStage, resumed: dict[str, Any] | None) -> nn.Module:
+def _network(settings: TrainStage, resumed: dict[str, Any] | None, *, group: Group, device: torch.device) -> nn.Module:
     options = science(settings.network)
     network = build_network(options.pop("name"), in_channels=1, out_channels=len(settings.targets.offsets_vox), **options)
     if resumed is not None:
         network.load_state_dict(resumed["state_dict"])
-    return network
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        return network
+    if settings.training.accumulate > 1:
+        raise UserError(
+            "training.accumulate cannot be used with batch normalisation, whose statistics are those of a whole batch: set it "
+            "to 1, or network.normalisation to group or instance"
+        )
+    if group.size > 1 and device.type != "cuda":
+        raise UserError("several processes without GPUs cannot share batch normalisation: set network.normalisation to group")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network) if group.size > 1 else network
 
 
 def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps, *, device: torch.device) -> None:
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
         plugins=[LightningEnvironment()],  # else variables of a Slurm job would decide how many processes there are
         max_steps=between.end_step - module.start_step,
         max_epochs=1,
-        gradient_clip_val=module.settings.gradient_clip,
         callbacks=[between],
         logger=False,
         enable_checkpointing=False,
@@ -136,8 +188,6 @@ def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    if trainer.world_size != 1:
-        raise UserError(f"training runs in one process, but Lightning was told of {trainer.world_size}; unset WORLD_SIZE")
     batches = BatchStream(
         sampler,
         batch_size=module.settings.batch_size,
@@ -145,6 +195,7 @@ def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps,
         end_step=between.end_step,
         workers=module.settings.workers,
         pin_memory=device.type == "cuda",
+        group=module.group,
     )
     with closing(batches):
         trainer.fit(module, batches)

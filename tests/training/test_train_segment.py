@@ -16,7 +16,6 @@ from pipeline_lib.artefacts import Lock, read_json, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.network import build_network
 from pipeline_lib.settings.stages import science
-from pipeline_lib.training import train as train_module
 from pipeline_lib.training.checkpoint import load_checkpoint
 from pipeline_lib.training.loss import masked_bce
 from pipeline_lib.training.train import VALIDATION_STREAM, _sampler, train_segment
@@ -331,10 +330,9 @@ def test_variables_of_a_slurm_job_do_not_change_how_many_processes_train(stripes
     assert checkpoint_of(model_folder, 12)["step"] == 12
 
 
-def test_a_folder_in_use_is_refused(stripes, make_settings, model_folder, monkeypatch):
-    monkeypatch.setattr(train_module, "LOCK_PATIENCE_S", 0.0)
+def test_a_folder_in_use_is_refused(stripes, make_settings, model_folder):
     with Lock(model_folder, what="another training"), pytest.raises(UserError, match="is in use by another training"):
-        train_segment(make_settings(), [stripes("train")], [], model_folder, end_step=12)
+        train_segment(make_settings(), [stripes("train")], [], model_folder, end_step=12, patience_s=0)
 
 
 def test_a_gpu_that_is_not_there_is_refused(stripes, make_settings, model_folder, monkeypatch):

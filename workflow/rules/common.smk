@@ -170,6 +170,32 @@ if EXPERIMENT.is_sweep and workflow.is_main_process:
 MEMORY = {} if "mem_mb" in BY_DEFAULT else {"mem_mb": memory_mb}
 
 
+def profile_says(rule, resource):
+    """What the profile sets for a rule, as it is written there; None where it does not."""
+    said = workflow.resource_settings.overwrite_resources.get(rule, {}).get(resource)
+    return None if said is None else str(getattr(said, "raw", said))
+
+
+# Where training runs, of which the config has the last word.
+LAUNCHER = (
+    EXPERIMENT.base.training.launcher or profile_says("train", "launcher") or "inline"
+)
+
+
+def job_resources(resources):
+    """Options for a job that a stage submits itself: what the profile says that it may use."""
+    plain = {
+        name: value
+        for name, value in resources.items()
+        if isinstance(value, (int, str))
+    }
+    return ["--launcher", "submitit", "--resources", json.dumps(plain, sort_keys=True)]
+
+
+if EXPERIMENT.is_sweep and workflow.is_main_process:
+    logger.info(EXPERIMENT.summary())
+
+
 # Only of the workflow that a user has called: those inside of its jobs run without hooks.
 onstart:
     try:

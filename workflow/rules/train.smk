@@ -1,3 +1,7 @@
+# With the launcher submitit the rule runs on the login node and follows jobs of its own, which it submits again itself.
+IS_SUBMITTED = LAUNCHER == "submitit"
+
+
 rule train:
     input:
         train=lambda wc: MODELS[wc.model].volumes("train"),
@@ -7,12 +11,15 @@ rule train:
         f"{FOLDER}/models/{{model}}/segments/{{step}}/checkpoint.ckpt",
     log:
         f"{FOLDER}/logs/train/{{model}}-{{step}}.log",
+    retries: 0 if IS_SUBMITTED else None
+    localrule: IS_SUBMITTED
     conda:
         "../../environment.yml"
     threads: CORES
     resources:
         gpu=1,
     params:
+        job=lambda wc, resources: job_resources(resources) if IS_SUBMITTED else [],
         settings=lambda wc: stages.science_json(
             stages.train_stage(MODELS[wc.model].project)
         ),
@@ -23,7 +30,7 @@ rule train:
         ],
     shell:
         "exec python -m pipeline_lib train --output {output:q} {params.inputs:q}"
-        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu} {params.job:q} --log {log:q}"
 
 
 rule choose_checkpoint:
