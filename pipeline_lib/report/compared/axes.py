@@ -72,7 +72,7 @@ class SettingAxis:
         elif self.kind == "symlog":
             axes.set_xscale("symlog", linthresh=next(value for value in self.values if value > 0))
         if len(self.values) <= _MOST_TICKS:
-            axes.set_xticks([float(value) for value in self.values], [f"{value:.4g}" for value in self.values])
+            axes.set_xticks([float(value) for value in self.values], [told(value) for value in self.values])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(*self.limits())
 

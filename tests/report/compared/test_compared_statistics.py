@@ -183,7 +183,8 @@ def test_verdicts(sweep_on_disk: OnDisk) -> None:
     assert replace(found, **told).verdict == "worse"
     assert replace(found, **told, measure=VOI_NODES).verdict == "better"
     assert replace(found, **{**told, "p_holm": 0.06}).verdict == "worse, if alone"
-    assert replace(found, **{**told, "ci95": (-0.2, 0.1)}).verdict == "no conclusion"
+    for ends in ((-0.2, 0.1), (-0.2, 0.0), (0.0, 0.1)):
+        assert replace(found, **{**told, "ci95": ends}).verdict == "no conclusion"
     assert replace(found, ci95=None, p=None, reason="why not").verdict == "no conclusion: why not"
     many = corrected([replace(found, p=0.01), replace(found, p=None, p_holm=None), replace(found, p=0.02)])
     assert [one.p_holm for one in many] == [0.02, None, 0.02]
