@@ -1,15 +1,19 @@
 """Running the workflow on a Slurm of tests, with the shipped profile adapted to it as a user adapts it."""
 
+import os
 import signal
 import subprocess
 import time
 from contextlib import contextmanager
 
+import pytest
 import yaml
 from small_project import ROOT, Workflow
 
 SHIPPED = ROOT / "profiles" / "slurm" / "config.yaml"
 POLL_S = 2
+
+long = pytest.mark.skipif(not os.environ.get("TEST_CLUSTER_LONG"), reason="takes minutes: `make test-cluster`")
 
 
 def adapted(**changes):
