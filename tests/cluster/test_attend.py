@@ -1,4 +1,4 @@
-"""What the executor plugin is told of its jobs, from answers that the Slurm of the tests does not give: those of sacct, and gaps."""
+"""What the executor plugin is told of its jobs, from answers that the Slurm of the tests does not give."""
 
 import asyncio
 import inspect
