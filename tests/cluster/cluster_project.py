@@ -23,7 +23,7 @@ def adapted(**changes):
     for resources in profile["set-resources"].values():
         own = {"slurm_partition": "work", "runtime": 30, "mem_mb": 2000}
         resources.update({name: value for name, value in own.items() if name in resources})
-    profile["set-threads"] = dict.fromkeys(profile["set-threads"], 2)
+    profile["set-threads"] = dict.fromkeys(profile["set-threads"], 1)
     profile["slurm-init-seconds-before-status-checks"] = POLL_S
     profile["max-status-checks-per-second"] = 1 / POLL_S
     return {**profile, **changes}

@@ -19,7 +19,7 @@ def local(tmp_path_factory):
     """Run by the local profile, with as many threads as on the cluster."""
     folder = tmp_path_factory.mktemp("local")
     workflow = Workflow(folder, workers=True, **blocks_settings(folder, FILE))
-    workflow.run("--cores", "2")
+    workflow.run("--cores", "1")
     return workflow
 
 
