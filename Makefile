@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-kills lint
+.PHONY: demo test test-kills test-cluster lint
 
 demo: $(INSTALLED)
 	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
@@ -14,6 +14,10 @@ test: $(INSTALLED)
 # A hundred kills, and a disk that is full at any place, where `make test` has a few of each; about an hour.
 test-kills: $(INSTALLED)
 	TEST_KILLS=100 TEST_FULL_DISK_KB="$$(seq -s' ' 20 200 5420)" $(VENV)/bin/pytest -s tests/workflow/test_kills.py tests/workflow/test_full_disk.py
+
+# On a Slurm of two nodes that the tests start here, by root, with Debian's slurm-wlm and munge; `make test` has the short ones.
+test-cluster: $(INSTALLED)
+	REQUIRE_CLUSTER=1 TEST_CLUSTER_LONG=1 $(VENV)/bin/pytest -s tests/cluster
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -47,7 +47,7 @@ def _taken(n: int, there: Sequence[str], held: ExitStack) -> Sequence[str]:
     folder = Path(tempfile.gettempdir()) / f"em-pipeline-gpus-{os.getuid()}"
     told = False
     while True:
-        mine = []
+        mine: list[str] = []
         with ExitStack() as attempt:
             for gpu in there:
                 if len(mine) < n and _is_locked(attempt, folder / quote(gpu, safe="")):

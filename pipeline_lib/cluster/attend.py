@@ -46,9 +46,23 @@ def attend(scheduler: Any, folder: Path) -> None:
     """
     executor = scheduler._executor
     if type(executor).__module__ == PLUGIN:
+        _check_quoting(scheduler.workflow)
         name = "em-" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
         _cancel_left(name)
         _Attendant(executor, sys.modules[PLUGIN], name).take_over()
+
+
+def _check_quoting(workflow: Any) -> None:
+    """Snakemake writes paths into the command of a job as Python literals; a shell reads some of them otherwise."""
+    told = [Path.cwd(), workflow.main_snakefile, *workflow.configfiles]
+    inputs = [file for job in workflow.dag.needrun_jobs() for file in job.input]
+    for path in map(str, dict.fromkeys([*told, *inputs])):
+        if "'" in path and any(char in path for char in '"$`\\!'):
+            raise UserError(f"{path}: a job cannot be told a path with ' and one of \" $ ` \\ !; give it another name")
+        if "\\" in path or not path.isprintable():
+            raise UserError(
+                f"{path!r}: a job cannot be told a path with a backslash or unprintable characters; give it another name"
+            )
 
 
 def _cancel_left(name: str) -> None:

@@ -1,15 +1,19 @@
 """Running the workflow on a Slurm of tests, with the shipped profile adapted to it as a user adapts it."""
 
+import os
 import signal
 import subprocess
 import time
 from contextlib import contextmanager
 
+import pytest
 import yaml
 from small_project import ROOT, Workflow
 
 SHIPPED = ROOT / "profiles" / "slurm" / "config.yaml"
 POLL_S = 2
+
+long = pytest.mark.skipif(not os.environ.get("TEST_CLUSTER_LONG"), reason="takes minutes: `make test-cluster`")
 
 
 def adapted(**changes):
@@ -17,8 +21,9 @@ def adapted(**changes):
     profile = yaml.safe_load(SHIPPED.read_text())
     profile["default-resources"].update(slurm_partition="work", runtime=30, mem_mb=1500)
     for resources in profile["set-resources"].values():
-        resources.update(mem_mb=2000, **({"slurm_partition": "work", "runtime": 30} if "gpu" in resources else {}))
-    profile["set-threads"] = dict.fromkeys(profile["set-threads"], 2)
+        own = {"slurm_partition": "work", "runtime": 30, "mem_mb": 2000}
+        resources.update({name: value for name, value in own.items() if name in resources})
+    profile["set-threads"] = dict.fromkeys(profile["set-threads"], 1)
     profile["slurm-init-seconds-before-status-checks"] = POLL_S
     profile["max-status-checks-per-second"] = 1 / POLL_S
     return {**profile, **changes}
@@ -61,7 +66,7 @@ class ClusterWorkflow(Workflow):
         return (self.folder / "output.txt").read_text()
 
     def jobs(self, *states):
-        """The ids of this project's jobs by the rule of each, of those in a state."""
+        """The ids of the cluster's jobs by rule and wildcards, of those in a state; without any, of those that are not done."""
         chosen = ["--states", ",".join(states)] if states else []
         lines = self.cluster.client("squeue", "--noheader", "--format", "%i %k", *chosen).stdout.splitlines()
         return {comment.removeprefix("rule_"): job for job, comment in (line.split(" ", 1) for line in lines)}

@@ -13,6 +13,9 @@ class TrivialJobs(ClusterWorkflow):
 
     def __init__(self, folder, cluster, *, jobs, command, options=None, partitions=None, minutes=None, profile_changes=None):
         super().__init__(folder, cluster, profile_changes=profile_changes)
+        self.configure_jobs(jobs, command, options, partitions, minutes)
+
+    def configure_jobs(self, jobs, command, options=None, partitions=None, minutes=None):
         config = {"jobs": list(map(str, jobs)), "command": command}
         config |= {"options": options or {}, "partitions": partitions or {}, "minutes": minutes or {}}
         self.config.write_text(yaml.safe_dump(config))

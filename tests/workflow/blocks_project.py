@@ -11,17 +11,21 @@ JOBS = {"predict": 2, "label": 2}
 
 
 def blocks_project(folder):
-    """Its val volume is read from a file and skeletonised."""
+    return Workflow(folder, **blocks_settings(folder))
+
+
+def blocks_settings(folder, file="val.h5"):
+    """Its val volume is read from a file in the folder and skeletonised."""
     folder.mkdir(parents=True, exist_ok=True)
     made = generate(SHAPE_VOX, seed=2)
-    with h5py.File(folder / "val.h5", "w") as file:
-        file["image"], file["labels"] = made.image, made.labels
+    with h5py.File(folder / file, "w") as opened:
+        opened["image"], opened["labels"] = made.image, made.labels
     val = {
         "split": "val",
-        "image": {"path": "val.h5", "array": "image"},
-        "labels": {"path": "val.h5", "array": "labels"},
+        "image": {"path": file, "array": "image"},
+        "labels": {"path": file, "array": "labels"},
         "voxel_size_nm": [20, 20, 20],
     }
     training = {**SMALL["training"], "steps": 12, "validate_every_steps": 4, "save_every_s": 0.1, "segment_steps": 8}
     volumes = {"train": synthetic("train", 1), "val": val}
-    return Workflow(folder, volumes=volumes, training=training, blocks_per_job=JOBS, **BLOCKS)
+    return {"volumes": volumes, "training": training, "blocks_per_job": JOBS, **BLOCKS}

@@ -148,9 +148,11 @@ def state_of_source(volume):
     return sources.source_state(run.volumes[name])
 
 
-# On one machine the jobs share its cores and its memory; on a cluster the profile says what each has. The workflow inside of a
-# job must come to the same as the one that has submitted it.
-CORES = 1 if workflow.remote_exec else workflow.resource_settings.cores or 1
+# On one machine the jobs share its cores and its memory. A profile for a cluster says what each job has, its memory by default;
+# the workflow inside of a job must come to the same as the one that has submitted it.
+BY_DEFAULT = workflow.resource_settings.default_resources or {}
+ON_CLUSTER = "mem_mb" in BY_DEFAULT or workflow.remote_exec
+CORES = 1 if ON_CLUSTER else workflow.resource_settings.cores or 1
 
 
 def memory_mb(wc, threads):
@@ -158,7 +160,6 @@ def memory_mb(wc, threads):
     return int(0.9 * installed_memory_mb() * threads / max(CORES, threads))
 
 
-BY_DEFAULT = workflow.resource_settings.default_resources or {}
 MEMORY = {} if "mem_mb" in BY_DEFAULT else {"mem_mb": memory_mb}
 
 

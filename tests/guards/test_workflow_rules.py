@@ -1,0 +1,28 @@
+"""What no rule may have."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_retries_are_those_of_the_profile_alone():
+    """Those of a rule are multiplied by the workflow inside of a job."""
+    for path in (ROOT / "workflow").rglob("*"):
+        if path.suffix == ".smk" or path.name == "Snakefile":
+            assert not re.search(r"^\s*retries:", path.read_text(), re.MULTILINE), path
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    assert profile["retries"] > 0
+    assert profile["slurm-no-requeue"] is True
+    assert not [name for name in profile if "array" in name]
+
+
+def test_the_profile_for_slurm_speaks_of_rules_that_there_are():
+    rules = set()
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):|^use rule \w+ as (\w+) with:", path.read_text(), re.MULTILINE))
+    names = {name for pair in rules for name in pair if name}
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    assert set(profile["set-threads"]) | set(profile["set-resources"]) <= names
