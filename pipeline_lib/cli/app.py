@@ -185,6 +185,35 @@ def predict(
 
 
 @app.command()
+def average(
+    prediction: Annotated[list[Path], typer.Option(help="The complete.json of a prediction; repeat for all.")],
+    volume: VolumeFile,
+    output: Output,
+    settings: SettingsText,
+    execution: ExecutionText = "{}",
+    threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
+    step: StepText = "all",
+    max_blocks: MaxBlocks = None,
+    log: Log = None,
+) -> None:
+    """Average the affinities that several networks predict of a volume, block by block."""
+    set_threads(threads)
+    told_step = Step.parse(step)
+    with stage("average", output.parent, log, step=told_step):
+        from pipeline_lib.inference import average_predictions
+        from pipeline_lib.volumes import Volume
+
+        average_predictions(
+            stages.load_stage(stages.PredictStage, settings, execution),
+            [file.parent for file in prediction],
+            Volume.open(volume.parent),
+            output.parent,
+            run=Run(Budget(memory_mb, threads), told_step, max_blocks),
+        )
+
+
+@app.command()
 def sweep(
     prediction: Prediction,
     volume: VolumeFile,

@@ -47,16 +47,11 @@ def read_skeletons(path: Path, *, merge_tolerance: float) -> SkeletonTable:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        ids, n_nodes = (np.array([int(row[name]) for row in rows], np.int64) for name in ("skeleton", "n_nodes"))
-        length_nm, erl_nm, max_erl_nm, voi_split, voi_merge = (
-            np.array([float(row[name]) for row in rows])
-            for name in ("length_nm", "erl_nm", "max_erl_nm", "voi_split", "voi_merge")
-        )
+        return SkeletonTable.from_rows(rows, merge_tolerance=merge_tolerance)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no table of scored skeletons ({error}); run that evaluation again") from error
-    return SkeletonTable(merge_tolerance, ids, length_nm, erl_nm, max_erl_nm, n_nodes, voi_split, voi_merge)
 
 
 def objects_table(scores: LabelScores) -> str:

@@ -28,10 +28,10 @@ def check_image(source: Source, intensity_range: IntensityRange | None) -> None:
 
 
 def usable_in_place(source: Source, intensity_range: IntensityRange | None) -> bool:
-    """Whether all stages can read the image where it lies: zarr, uint8, zyx, no conversion, chunks that suit patches."""
+    """Whether all stages can read the image where it lies: uint8 zarr, zyx, whole, no conversion, chunks that suit patches."""
     small = np.prod(source.chunk_vox) * source.dtype.itemsize <= LARGEST_CHUNK_BYTES
     is_image = source.dtype == np.uint8 and source.is_zyx and intensity_range is None
-    return bool(source.stored.zarr_path is not None and is_image and small)
+    return bool(source.stored.zarr_path is not None and source.is_whole and is_image and small)
 
 
 def range_of(source: Source, intensity_range: IntensityRange | None) -> tuple[float, float] | None:

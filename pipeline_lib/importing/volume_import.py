@@ -280,19 +280,20 @@ def as_arrays(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> ArrayVolume
         skeletons=str(folder / "skeleton.pkl"),
         voxel_size_nm=volume.voxel_size_nm,
         axes="xyzc",
+        slab=volume.slab,
     )
 
 
 def _open_inputs(volume: ArrayVolume) -> Inputs:
-    image = open_source(volume.image, axes=volume.axes)
+    image = open_source(volume.image, axes=volume.axes, slab=volume.slab)
     check_image(image, volume.intensity_range)
-    labels = open_source(volume.labels, axes=volume.axes) if volume.labels is not None else None
-    mask = open_source(volume.mask, axes=volume.axes) if volume.mask is not None else None
+    labels = open_source(volume.labels, axes=volume.axes, slab=volume.slab) if volume.labels is not None else None
+    mask = open_source(volume.mask, axes=volume.axes, slab=volume.slab) if volume.mask is not None else None
     for name, source in (("labels", labels), ("mask", mask)):
-        if source is not None and source.shape_vox != image.shape_vox:
+        if source is not None and source.stored_shape_vox != image.stored_shape_vox:
             raise UserError(
-                f"{name}: {source.where} has shape {source.shape_vox} (z, y, x), but the image {image.where} has "
-                f"{image.shape_vox}"
+                f"{name}: {source.where} has shape {source.stored_shape_vox} (z, y, x), but the image {image.where} has "
+                f"{image.stored_shape_vox}"
             )
     if labels is not None:
         check_labels(labels, mask)
@@ -306,5 +307,6 @@ def _open_inputs(volume: ArrayVolume) -> Inputs:
     skeletons = None
     if volume.skeletons is not None:
         skeletons = read_skeletons(Path(volume.skeletons), size)
-        check_positions(skeletons, image.shape_vox, size, volume.skeletons)
+        check_positions(skeletons, image.stored_shape_vox, size, volume.skeletons)
+        skeletons = skeletons.within(*(np.multiply(corner, size) for corner in (image.place.start_vox, image.place.stop_vox)))
     return Inputs(image, labels, mask, skeletons, volume.skeletons or "", size, volume.intensity_range)

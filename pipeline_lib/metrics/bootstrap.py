@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,6 +50,16 @@ class SkeletonTable:
     skeleton_n_nodes: np.ndarray
     skeleton_voi_split: np.ndarray
     skeleton_voi_merge: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, str]], *, merge_tolerance: float) -> SkeletonTable:
+        """From the rows of skeletons.csv; KeyError, TypeError or ValueError where they are not such rows."""
+        ids, n_nodes = (np.array([int(row[name]) for row in rows], np.int64) for name in ("skeleton", "n_nodes"))
+        length_nm, erl_nm, max_erl_nm, voi_split, voi_merge = (
+            np.array([float(row[name]) for row in rows])
+            for name in ("length_nm", "erl_nm", "max_erl_nm", "voi_split", "voi_merge")
+        )
+        return cls(merge_tolerance, ids, length_nm, erl_nm, max_erl_nm, n_nodes, voi_split, voi_merge)
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,16 @@ def read_rows(path: Path) -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
+def has_truth(volume: Volume) -> bool:
+    """Whether the volume is scored."""
+    return volume.labels_path is not None or volume.skeletons_path is not None
+
+
 def _read_result(contents: ReportContents, part: VolumePart) -> VolumeResult:
     volume, name = Volume.open(part.folder), part.folder.name
     complete = read_json(contents.segmentation / name / "complete.json")
     evaluation = contents.evaluation / name
-    has_truth = volume.labels_path is not None or volume.skeletons_path is not None
+    scored = has_truth(volume)
     return VolumeResult(
         name=part.name,
         split=part.split,
@@ -131,8 +136,8 @@ def _read_result(contents: ReportContents, part: VolumePart) -> VolumeResult:
         affinities=contents.prediction / name / "affinities.zarr" / "0",
         segmentation=contents.segmentation / name / "segmentation.zarr" / "0",
         n_segments=int(complete["n_segments"]),
-        metrics=dict(read_json(evaluation / "metrics.json")) if has_truth else None,
-        errors=read_rows(evaluation / "errors.csv") if has_truth else (),
-        skeletons=read_rows(evaluation / "skeletons.csv") if has_truth else (),
-        objects=read_rows(evaluation / "objects.csv") if has_truth else (),
+        metrics=dict(read_json(evaluation / "metrics.json")) if scored else None,
+        errors=read_rows(evaluation / "errors.csv") if scored else (),
+        skeletons=read_rows(evaluation / "skeletons.csv") if scored else (),
+        objects=read_rows(evaluation / "objects.csv") if scored else (),
     )

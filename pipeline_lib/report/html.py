@@ -35,6 +35,20 @@ def element(tag: str, *parts: object, **attributes: object) -> Html:
     return Html(f"<{tag}{told}>{joined(parts, '')}</{tag}>")
 
 
+def document(title: str, body: Html, *, style: str, script: str = "") -> str:
+    """A page that needs no other file."""
+    head = (
+        '<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{escaped(title)}</title>",
+        f"<style>{style}</style>",
+    )
+    after = f"<script>{script}</script>" if script else ""
+    page = f"<body>{body}{after}</body>"
+    return "\n".join(["<!DOCTYPE html>", '<html lang="en">', "<head>", *head, "</head>", page, "</html>", ""])
+
+
 def section(anchor: str, title: str, *parts: object) -> Html:
     return element("section", element("h2", title), *parts, id=anchor)
 

@@ -11,7 +11,7 @@ from pipeline_lib.report.contents import ReportContents, read_choice, read_if_pr
 from pipeline_lib.report.costs import NOT_RECORDED, costs_section, machines
 from pipeline_lib.report.gallery import sections_section
 from pipeline_lib.report.headline import headline_text
-from pipeline_lib.report.html import Html, details, element, escaped, facts, section
+from pipeline_lib.report.html import Html, details, document, element, facts, section
 from pipeline_lib.report.learning import flattened, training_section
 from pipeline_lib.report.overview import render_overview
 from pipeline_lib.report.scores import headline_section, run_lengths_section, volumes_section
@@ -70,14 +70,7 @@ def render_page(contents: ReportContents) -> str:
         _software_section(contents),
         _files_section(contents),
     )
-    head = (
-        '<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<link rel="icon" href="data:,">',
-        f"<title>{escaped(title)}</title>",
-        f"<style>{STYLE}</style>",
-    )
-    return "\n".join(["<!DOCTYPE html>", '<html lang="en">', "<head>", *head, "</head>", f"<body>{body}</body>", "</html>", ""])
+    return document(title, body, style=STYLE)
 
 
 def _settings_section(contents: ReportContents) -> Html:

@@ -12,11 +12,11 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity
 from pipeline_lib.settings.load import load_content, parse, parse_project, with_dotted_keys
 from pipeline_lib.settings.paths import Paths
-from pipeline_lib.settings.project import Project
+from pipeline_lib.settings.project import Ensemble, Project
 from pipeline_lib.settings.stages import flattened, science
-from pipeline_lib.settings.sweep import Changed, SweepSettings, names_of
+from pipeline_lib.settings.sweep import Changed, Folds, SweepSettings, names_of
 
-REPETITION = ("seed",)  # runs that differ in nothing else repeat one another
+REPETITIONS = ("seed", "fold")  # runs that differ in nothing else repeat one another
 _MOST_CHARACTERS = 80  # of a folder's name that people read
 
 
@@ -24,8 +24,9 @@ _MOST_CHARACTERS = 80  # of a folder's name that people read
 class Variant:
     """One run of an experiment.
 
-    name: by what varies, "" for a single run. changed: what the sweep sets, by dotted paths. repeats: a name without what makes
-    a mere repetition, the same for all runs that repeat one another.
+    name: by what varies, "" for a single run. changed: what the sweep sets, by dotted paths, and the number of the "fold", or
+    "mean" for the ensemble of all folds. repeats: a name without what makes a mere repetition, the same for all that repeat one
+    another.
     """
 
     project: Project
@@ -82,28 +83,59 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(content: dict[str, Any], *, where: str = "config") -> Experiment:
     """Settings from nested dictionaries, dotted keys among them. Mistakes are a UserError that names the run."""
     content = with_dotted_keys(content, where)
-    sweep = content.pop("sweep", None)
-    base = parse_project(content, where=where)
-    if sweep is None:
+    told = content.pop("sweep", None)
+    if told is None:
+        base = parse_project(content, where=where)
         return Experiment(base, (Variant(base),))
-    variants = list(parse(SweepSettings, sweep, where=f"{where}: sweep").variants())
-    names = names_of(variants)
-    projects = [_project(content, changed, f"{where}, run {name}") for name, changed in zip(names, variants, strict=True)]
-    resolved = [_resolved(changed, project) for changed, project in zip(variants, projects, strict=True)]
-    repeated = names_of([{path: value for path, value in changed.items() if path not in REPETITION} for changed in variants])
-    runs = zip(projects, names, resolved, repeated, strict=True)
-    return Experiment(base, tuple(Variant(project, name, changed, group or "base") for project, name, changed, group in runs))
+    sweep: SweepSettings = parse(SweepSettings, told, where=f"{where}: sweep")
+    base = parse_project(_in_fold(content, sweep.folds, 0, where), where=where)
+    projects, set_, shown = [], [], []
+    for changed in sweep.variants():
+        for project, fold in _projects(content, changed, sweep.folds, where):
+            projects.append(project)
+            set_.append({**_resolved(changed, project), **fold})
+            shown.append({**changed, **fold})
+    repeated = [name or "base" for name in names_of([_without_repetition(changed) for changed in shown])]
+    return Experiment(base, tuple(map(Variant, projects, names_of(shown), set_, repeated)))
 
 
-def _project(content: dict[str, Any], changed: Changed, where: str) -> Project:
+def _projects(content: dict[str, Any], changed: Changed, folds: Folds | None, where: str) -> list[tuple[Project, Changed]]:
+    """A run, or one for each fold and one for all of them, and what to call each."""
+    where = f"{where}, run {names_of([changed])[0]}" if changed else where
     if "project" in changed:
         raise UserError(f"{where}: the project is one folder for all runs and cannot vary")
-    project = parse_project({**content, **changed}, where=where)
+    content = with_dotted_keys({**content, **changed}, where)
+    projects = [
+        parse_project(_in_fold(content, folds, fold, where), where=where) for fold in range(folds.count if folds else 1)
+    ]
+    _check_science(projects[0], changed, where)
+    if folds is None:
+        return [(projects[0], {})]
+    found: list[tuple[Project, Changed]] = [(project, {"fold": fold + 1}) for fold, project in enumerate(projects)]
+    if folds.ensemble and projects[0].volumes_of("test"):
+        found.append((Ensemble.of(projects), {"fold": "mean"}))
+    return found
+
+
+def _in_fold(content: dict[str, Any], folds: Folds | None, fold: int, where: str) -> dict[str, Any]:
+    volumes = content.get("volumes")
+    if folds is None or not isinstance(volumes, dict) or not all(isinstance(told, dict) for told in volumes.values()):
+        return content  # what is wrong with it is said where it is parsed
+    try:
+        return {**content, "volumes": folds.divided(volumes, fold)}
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _without_repetition(changed: Changed) -> Changed:
+    return {path: value for path, value in changed.items() if path not in REPETITIONS or value == "mean"}
+
+
+def _check_science(project: Project, changed: Changed, where: str) -> None:
     known = flattened(science(project))
     for path in changed:
         if not any(key == path or key.startswith(f"{path}.") for key in known):
             raise UserError(f"{where}: {path} says how results are computed and not what, so all runs would be the same")
-    return project
 
 
 def _resolved(changed: Changed, project: Project) -> Changed:

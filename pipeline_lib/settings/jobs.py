@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline_lib.settings.project import BlockStage, Project
 from pipeline_lib.settings.sources import array_paths, zarr_shape
-from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, SyntheticVolume
+from pipeline_lib.settings.volumes import ArrayVolume, NISBVolume, Slab, SyntheticVolume
 
 MOST_JOBS = 500  # of one stage for one volume: a workflow of many more takes minutes to plan
 IMPORT_BLOCK_VOX = (256, 256, 256)  # about so many voxels; the blocks of an import follow the chunks of its source
@@ -44,7 +44,7 @@ def n_jobs(project: Project, volume: str, stage: BlockStage) -> int:
 def shape_of(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> tuple[int, int, int] | None:
     """(z, y, x) of the image, or None where its file does not tell. A folder that is no zarr array is a UserError."""
     if isinstance(volume, SyntheticVolume):
-        return volume.shape_vox
+        return volume.shape_vox if volume.slab is None else _shape_of(volume.slab, volume.shape_vox)
     axes, array = ("xyzc", None) if isinstance(volume, NISBVolume) else (volume.axes, volume.image.array)
     path = array_paths(volume)[0]
     try:
@@ -55,7 +55,13 @@ def shape_of(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> tuple[int, i
     if len(order) != len(shape):
         return None
     lengths = dict(zip(order, shape, strict=True))
-    return lengths["z"], lengths["y"], lengths["x"]
+    whole = (lengths["z"], lengths["y"], lengths["x"])
+    return whole if volume.slab is None else _shape_of(volume.slab, whole)
+
+
+def _shape_of(slab: Slab, shape_vox: tuple[int, int, int]) -> tuple[int, int, int]:
+    z, y, x = (stop - start for start, stop in zip(*slab.within(shape_vox), strict=True))
+    return z, y, x
 
 
 def _hdf5_shape(path: Path, array: str | None) -> tuple[int, ...]:

@@ -26,11 +26,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_project(path: Path, overrides: Sequence[str] = ()) -> Project:
-    """Settings of a YAML file without a sweep, as `load_content` reads it. Mistakes are a UserError."""
-    return parse_project(load_content(path, overrides), where=str(path))
-
-
 def load_content(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The mapping in a YAML file; `overrides` are `dotted.key=value` with the value in YAML. Mistakes are a UserError."""
     content = read_config(path)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline_lib.settings import identity
-from pipeline_lib.settings.project import Project, has_labels, has_skeletons
+from pipeline_lib.settings.project import Ensemble, Project, has_labels, has_skeletons
 from pipeline_lib.settings.stages import science
 
 
@@ -54,7 +54,14 @@ class Paths:
     def checkpoint(self, step: int) -> str:
         return f"{self.model_folder}/segments/{step}/checkpoint.ckpt"
 
+    @property
+    def members(self) -> list[Paths]:
+        """Those of the runs that an ensemble averages; none for any other run."""
+        return [Paths(member) for member in self.project.members] if isinstance(self.project, Ensemble) else []
+
     def checkpoints(self) -> list[str]:
+        if self.members:
+            return []
         return [self.checkpoint(step) for step in self.project.training.segment_ends]
 
     def checkpoint_before(self, step: int) -> list[str]:
@@ -72,6 +79,9 @@ class Paths:
         return f"{self.prediction_folder}/{identity.volume_id(self.project, name)}/complete.json"
 
     def curves(self) -> list[str]:
+        """What the threshold is chosen from."""
+        if self.members:
+            return list(dict.fromkeys(curve for member in self.members for curve in member.curves()))
         val = self.project.volumes_of("val")
         return [f"{self.sweep_folder}/{identity.volume_id(self.project, name)}/curve.json" for name in val]
 
@@ -103,8 +113,8 @@ class Paths:
         return {
             "import": [self.volume(name) for name in self.project.volumes],
             "train": self.checkpoints(),
-            "choose checkpoint": [file for file in [self.network()] if file not in self.checkpoints()],
-            "predict": [self.prediction(name) for name in self.project.volumes_of("val", "test")],
+            "choose checkpoint": [] if self.members or self.network() in self.checkpoints() else [self.network()],
+            "average" if self.members else "predict": [self.prediction(n) for n in self.project.volumes_of("val", "test")],
             "sweep": self.curves() if self.choice() else [],
             "choose threshold": self.choice(),
             "label": [file for name in self.project.volumes_of("val", "test") for file in self.components(name)],
@@ -129,8 +139,8 @@ class Paths:
                 name: {"split": volume.split, "folder": self.volume(name).rpartition("/")[0]}
                 for name, volume in project.volumes.items()
             },
-            "model": self.model_folder,
-            "segments": [str(step) for step in project.training.segment_ends],
+            "model": self.prediction_folder if self.members else self.model_folder,
+            "segments": [] if self.members else [str(step) for step in project.training.segment_ends],
             "prediction": self.prediction_folder,
             "sweep": self.sweep_folder if self.choice() else None,
             "segmentation": self.segmentation_folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -103,6 +104,27 @@ class Project(Settings):
     def volumes_of(self, *splits: str) -> list[str]:
         """Names of the volumes of these splits, in the order of the config."""
         return [name for name, volume in self.volumes.items() if volume.split in splits]
+
+
+class Ensemble(Project):
+    """A run that averages the affinities which several others predict, its members. Its volumes are those of split test.
+
+    It learns nothing. Its threshold is chosen on what each member predicts of its own val volumes.
+    """
+
+    members: tuple[Project, ...] = Field(exclude=True)
+
+    @model_validator(mode="after")
+    def _volumes_suffice(self) -> Ensemble:
+        return self
+
+    @classmethod
+    def of(cls, members: Sequence[Project]) -> Ensemble:
+        """All members must have the same test volumes, and more than these."""
+        first = members[0]
+        told = {name: getattr(first, name) for name in Project.model_fields}
+        tests = {name: first.volumes[name] for name in first.volumes_of("test")}
+        return cls(**{**told, "volumes": tests}, members=tuple(members))
 
 
 def has_labels(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> bool:

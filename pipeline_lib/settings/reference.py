@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from pipeline_lib.settings.base import is_execution
 from pipeline_lib.settings.load import bare, is_union
 from pipeline_lib.settings.project import Project
+from pipeline_lib.settings.sweep import Range, SweepSettings
 
 _HEAD = """# All settings
 
@@ -38,6 +39,11 @@ def _groups() -> Iterator[tuple[str, str, type[BaseModel]]]:
             for below, inner in model.model_fields.items():
                 for nested in _models(inner.annotation):
                     yield f"`{key}.{below}`{tag}", _text(nested), nested
+    yield "`sweep`", _text(SweepSettings), SweepSettings
+    for name, field in SweepSettings.model_fields.items():
+        for model in _models(field.annotation):
+            yield f"`sweep.{name}`", _text(model), model
+    yield "`sweep.random.settings.<path>`", _text(Range), Range
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

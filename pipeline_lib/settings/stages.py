@@ -129,6 +129,8 @@ def _part(settings: BaseModel, *, execution: bool) -> dict[str, Any]:
     values = settings.model_dump(mode="json")
     part: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
+        if field.exclude:
+            continue
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             below = _part(value, execution=execution)

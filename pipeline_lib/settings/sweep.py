@@ -7,10 +7,11 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
 
+from pipeline_lib.errors import UserError
 from pipeline_lib.settings.base import Settings, setting
 
 Values = Annotated[tuple[Any, ...], setting(min_length=1)]
@@ -61,6 +62,46 @@ class RandomSweep(Settings):
         return told.draw(rng) if isinstance(told, Range) else rng.choice(told)
 
 
+class Folds(Settings):
+    """Cross-validation: fold k validates on the k-th part of the volumes and learns from the others."""
+
+    count: int = setting(description="Number of folds, each a run.", ge=2)
+    volumes: tuple[str, ...] | None = setting(None, "Names of the volumes to divide; default: all of split train and val.")
+    slabs: Literal["z", "y", "x"] | None = setting(
+        None, "Cut each of these volumes into so many slabs along this axis, and divide those; default: whole volumes, in turn."
+    )
+    ensemble: bool = setting(
+        True,
+        "One more run for all folds, on the test volumes: the mean of their affinities, at a threshold chosen over all.",
+    )
+
+    def divided(self, volumes: dict[str, Any], fold: int) -> dict[str, Any]:
+        """The volumes of a config, of which each is a group of settings, as fold 0, 1, ... takes them."""
+        names = self.volumes or tuple(name for name, told in volumes.items() if told.get("split") in ("train", "val"))
+        for name in names:
+            if name not in volumes:
+                raise UserError(f"sweep.folds.volumes: {name!r} is none of the volumes {', '.join(volumes)}")
+            if self.slabs and volumes[name].get("slab"):
+                raise UserError(f"sweep.folds.slabs: volume {name} is a slab already; give whole volumes")
+        if not self.slabs and len(names) < self.count:
+            raise UserError(
+                f"sweep.folds: {len(names)} volumes cannot be divided among {self.count} folds; give fewer folds, or `slabs`"
+            )
+        found: dict[str, Any] = {}
+        for name, told in volumes.items():
+            if name not in names:
+                found[name] = told
+            elif self.slabs:
+                found |= {f"{name}-{self.slabs}{k + 1}of{self.count}": self._slab(told, k, fold) for k in range(self.count)}
+            else:
+                found[name] = {**told, "split": "val" if names.index(name) % self.count == fold else "train"}
+        return found
+
+    def _slab(self, told: dict[str, Any], index: int, fold: int) -> dict[str, Any]:
+        slab = {"axis": self.slabs, "of": self.count, "index": index}
+        return {**told, "split": "val" if index == fold else "train", "slab": slab}
+
+
 def _equally_long(columns: dict[str, Values]) -> dict[str, Values]:
     lengths = {path: len(values) for path, values in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -81,11 +122,12 @@ class SweepSettings(Settings):
     )
     list: tuple[Annotated[Changed, setting(min_length=1)], ...] = setting((), "Runs one by one, each with its own settings.")
     random: RandomSweep | None = setting(None, "Values drawn at random.")
+    folds: Folds | None = setting(None, "Each of these runs once for each fold.")
 
     @model_validator(mode="after")
     def _each_path_once(self) -> SweepSettings:
-        if not (self.grid or self.zip or self.list or self.random):
-            raise ValueError("nothing varies; give grid, zip, list or random")
+        if not (self.grid or self.zip or self.list or self.random or self.folds):
+            raise ValueError("nothing varies; give grid, zip, list, random or folds")
         drawn = self.random.settings if self.random else {}
         listed = {path for told in self.list for path in told}
         paths = sorted([*self.grid, *self.zip, *listed, *drawn])
@@ -95,7 +137,7 @@ class SweepSettings(Settings):
         return self
 
     def variants(self) -> Iterator[Changed]:
-        """What each run sets, in the order of the config; equal ones once."""
+        """What each run sets but for its fold, in the order of the config; equal ones once."""
         zipped = [dict(zip(self.zip, values, strict=True)) for values in zip(*self.zip.values(), strict=True)]
         crossed = [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
         ways = [self.list, zipped, crossed, self.random.draw() if self.random else []]

@@ -41,6 +41,30 @@ class IntensityRange(Settings):
         return self
 
 
+class Slab(Settings):
+    """One of several equal slabs that a volume is cut into along an axis."""
+
+    axis: Literal["z", "y", "x"] = setting("z", "The axis that is cut.")
+    of: int = setting(description="Number of slabs.", ge=1)
+    index: int = setting(description="Which of them, from 0.", ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Slab:
+        if self.index >= self.of:
+            raise ValueError(f"index must be below `of`, {self.of}, got {self.index}")
+        return self
+
+    def within(self, shape_vox: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """First voxel and the one after the last, z, y, x, in a volume of this shape."""
+        start, stop = [0, 0, 0], list(shape_vox)
+        axis = "zyx".index(self.axis)
+        start[axis], stop[axis] = (shape_vox[axis] * k // self.of for k in (self.index, self.index + 1))
+        return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+_SLAB = "Only this part of the volume; default: all of it."
+
+
 class ArrayVolume(Settings):
     """A volume given by its arrays."""
 
@@ -55,6 +79,7 @@ class ArrayVolume(Settings):
     )
     axes: str = setting("zyx", "Order of the axes in the files, a permutation of zyx, with c for a channel axis of size 1.")
     intensity_range: IntensityRange | None = setting(None, "Needed for images that are not uint8.")
+    slab: Slab | None = setting(None, _SLAB)
 
     @field_validator("axes")
     @classmethod
@@ -71,6 +96,7 @@ class NISBVolume(Settings):
     split: Split = setting(description="What the volume is for.")
     path: PathText = setting(description="The folder `seed*`.")
     voxel_size_nm: VoxelSize = setting(description="Voxel size z, y, x in nm: (20, 9, 9) for NISB base, (12, 9, 9) for liconn.")
+    slab: Slab | None = setting(None, _SLAB)
 
 
 class SyntheticVolume(Settings):
@@ -81,6 +107,12 @@ class SyntheticVolume(Settings):
     shape_vox: PositiveTriple = setting(description="Size z, y, x.")
     voxel_size_nm: VoxelSize = setting((20.0, 20.0, 20.0), "Voxel size z, y, x in nm.")
     seed: int = setting(0, "Another seed, another tissue.", ge=0)
+    slab: Slab | None = setting(None, _SLAB)
+
+    @property
+    def slab_vox(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """First voxel of what is taken of the tissue, and the one after the last."""
+        return self.slab.within(self.shape_vox) if self.slab is not None else ((0, 0, 0), self.shape_vox)
 
 
 def _kind_of(volume: Any) -> str:

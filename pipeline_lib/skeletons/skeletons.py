@@ -43,6 +43,13 @@ class Skeletons:
         a, b = self.edges.T
         return np.asarray(np.linalg.norm(self.node_positions_nm[a] - self.node_positions_nm[b], axis=1))
 
+    def within(self, start_nm: np.ndarray, stop_nm: np.ndarray) -> Skeletons:
+        """What lies in the box [start_nm, stop_nm), (3,) zyx: positions from its corner, edges that do not leave it."""
+        inside = np.all((self.node_positions_nm >= start_nm) & (self.node_positions_nm < stop_nm), axis=1)
+        new = np.cumsum(inside) - 1
+        edges = self.edges[inside[self.edges].all(axis=1)]
+        return Skeletons(self.node_positions_nm[inside] - start_nm, self.node_skeleton_ids[inside], new[edges])
+
 
 def save_skeletons(path: Path, skeletons: Skeletons) -> None:
     arrays = ("node_positions_nm", "node_skeleton_ids", "edges")

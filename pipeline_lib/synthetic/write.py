@@ -53,6 +53,7 @@ class Generation:
         self.last_file = folder / "volume.json"
         self._volume_name = name
         self._settings = settings
+        self._slab = Box(*settings.slab_vox)
         self._crew = Crew(workers=1, threads=threads)
 
     @property
@@ -65,22 +66,25 @@ class Generation:
     def create(self) -> None:
         attributes = {"axes": "zyx", "voxel_size_nm": list(self._settings.voxel_size_nm)}
         for group, dtype in ((IMAGE, "uint8"), (LABELS, "uint32")):
-            create_array(self.folder / group / "0", self._settings.shape_vox, dtype, attributes=attributes)
+            create_array(self.folder / group / "0", self._slab.shape_vox, dtype, attributes=attributes)
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
         yield from compute_blocks(self.generate, blocks, self._crew, name=self.name)
 
     def generate(self, index: int) -> list[Path]:
-        settings, box = self._settings, Box.of_shape(self._settings.shape_vox)
+        settings, slab, box = self._settings, self._slab, Box.of_shape(self._slab.shape_vox)
         made = generate(settings.shape_vox, voxel_size_nm=settings.voxel_size_nm, seed=settings.seed)
+        image, labels = (np.ascontiguousarray(values[slab.slices]) for values in (made.image, made.labels))
         files = []
-        for group, values in ((IMAGE, made.image), (LABELS, made.labels)):
+        for group, values in ((IMAGE, image), (LABELS, labels)):
             files += write_box(open_array(self.folder / group / "0", writable=True), box, values)
-        skeletons, facts = self.folder / "skeletons.npz", self.folder / "facts.json"
-        save_skeletons(skeletons, made.skeletons)
-        n_neurites = len(np.unique(made.skeletons.node_skeleton_ids))
-        write_json(facts, {"image": cells_of(box, made.image), "labels": cells_of(box, made.labels), "n_neurites": n_neurites})
-        return [*files, skeletons, facts]
+        path, facts = self.folder / "skeletons.npz", self.folder / "facts.json"
+        corners = (np.multiply(corner, settings.voxel_size_nm) for corner in (slab.start_vox, slab.stop_vox))
+        skeletons = made.skeletons.within(*corners)
+        save_skeletons(path, skeletons)
+        n_neurites = len(np.unique(skeletons.node_skeleton_ids))
+        write_json(facts, {"image": cells_of(box, image), "labels": cells_of(box, labels), "n_neurites": n_neurites})
+        return [*files, path, facts]
 
     def finish(self) -> Finished:
         settings, facts = self._settings, read_json(self.folder / "facts.json")
@@ -89,11 +93,11 @@ class Generation:
         Volume(
             self.folder,
             self._volume_name,
-            settings.shape_vox,
+            self._slab.shape_vox,
             settings.voxel_size_nm,
             labels_path=f"{LABELS}/0",
             skeletons_path="skeletons.npz",
             source=f"synthetic, seed {settings.seed}",
         ).save({name: facts[name] for name in ("image", "labels")})
-        print(f"{self._volume_name}: {facts['n_neurites']} neurites in {' x '.join(map(str, settings.shape_vox))} voxels")
+        print(f"{self._volume_name}: {facts['n_neurites']} neurites in {' x '.join(map(str, self._slab.shape_vox))} voxels")
         return Finished([self.last_file])

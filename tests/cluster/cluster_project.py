@@ -33,7 +33,7 @@ class ClusterWorkflow(Workflow):
     """A project whose jobs go to a cluster. `profile_changes` replace whole entries of the profile."""
 
     def __init__(self, folder, cluster, *, profile_changes=None, **settings):
-        super().__init__(folder, **settings)
+        super().__init__(folder, workers=True, **settings)
         self.cluster = cluster
         self.environment = cluster.environment
         self.profile = self.folder / "profile"

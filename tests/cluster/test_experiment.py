@@ -18,7 +18,7 @@ FOLDER, FILE = 'my "project"; $(touch ran) `touch ran` & #1', "val $(touch ran);
 def local(tmp_path_factory):
     """Run by the local profile, with as many threads as on the cluster."""
     folder = tmp_path_factory.mktemp("local")
-    workflow = Workflow(folder, **blocks_settings(folder, FILE))
+    workflow = Workflow(folder, workers=True, **blocks_settings(folder, FILE))
     workflow.run("--cores", "1")
     return workflow
 

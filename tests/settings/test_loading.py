@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.settings import load_project, parse_project
+from pipeline_lib.settings import load_experiment, parse_project
 from pipeline_lib.settings.reference import settings_reference
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ def config(**changes):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configs_are_sound(path):
-    assert load_project(path).project == path.stem
+    assert load_experiment(path).base.project == path.stem
 
 
 MISTAKES = [
@@ -129,25 +129,25 @@ def test_overrides_and_yaml(tmp_path):
         "  a: {kind: synthetic, split: train, shape_vox: [8, 8, 8]}\n  b: {kind: synthetic, split: test, shape_vox: [8, 8, 8]}"
     )
     path.write_text(f"project: x\nvolumes:\n{volumes}\nsegmentation: {{threshold: 0.5}}\n")
-    project = load_project(path, ["training.steps=7", "training.learning_rate=1e-4", "segmentation.threshold=0.75"])
+    project = load_experiment(path, ["training.steps=7", "training.learning_rate=1e-4", "segmentation.threshold=0.75"]).base
     assert (project.training.steps, project.training.learning_rate, project.segmentation.threshold) == (7, 1e-4, 0.75)
     with pytest.raises(UserError, match=r"an override is written key=value.*got 'steps'"):
-        load_project(path, ["steps"])
+        load_experiment(path, ["steps"])
     with pytest.raises(UserError, match=r"the value of the override 'training.steps=\[' is not valid YAML"):
-        load_project(path, ["training.steps=["])
+        load_experiment(path, ["training.steps=["])
     with pytest.raises(UserError, match=r"project\.x: project is not a group of settings"):
-        load_project(path, ["project.x=1"])
+        load_experiment(path, ["project.x=1"])
     path.write_text("project: x\nproject: y\n")
     with pytest.raises(UserError, match="the key 'project' stands twice"):
-        load_project(path)
+        load_experiment(path)
     path.write_text("- a\n")
     with pytest.raises(UserError, match="expected a mapping of settings, got list"):
-        load_project(path)
+        load_experiment(path)
     path.write_text("a: [1\n")
     with pytest.raises(UserError, match="is not valid YAML"):
-        load_project(path)
+        load_experiment(path)
     with pytest.raises(UserError, match="cannot read the config"):
-        load_project(tmp_path / "missing.yaml")
+        load_experiment(tmp_path / "missing.yaml")
 
 
 def test_the_table_of_all_settings_is_current():

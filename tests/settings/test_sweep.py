@@ -138,7 +138,7 @@ def test_a_sweep_can_be_given_and_changed_by_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        ({}, "config: sweep: nothing varies; give grid, zip, list or random"),
+        ({}, "config: sweep: nothing varies; give grid, zip, list, random or folds"),
         ({"gird": {"seed": [1]}}, "config: sweep: gird: unknown key; did you mean 'grid'?"),
         ({"grid": {"seed": []}}, "config: sweep: grid.seed: "),
         ({"grid": {"seed": 1}}, "config: sweep: grid.seed: "),

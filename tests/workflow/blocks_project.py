@@ -11,7 +11,7 @@ JOBS = {"predict": 2, "label": 2}
 
 
 def blocks_project(folder):
-    return Workflow(folder, **blocks_settings(folder))
+    return Workflow(folder, workers=True, **blocks_settings(folder))
 
 
 def blocks_settings(folder, file="val.h5"):

@@ -32,14 +32,21 @@ SMALL = {
 }
 
 
+# Jobs of small volumes are mostly the start of a process: one thread each, and as many at once as there are cores.
+IN_BLOCKS = ("predict", "average", "sweep", "label", "segment", "evaluate")
+RULES = ("import_volume", "import_part", "train", *IN_BLOCKS, *(f"{rule}_part" for rule in IN_BLOCKS))
+SIDE_BY_SIDE = ("--set-threads", *(f"{rule}=1" for rule in RULES))
+
+
 class Workflow:
-    """One project in a folder of its own; `folder` may hold spaces and quotes."""
+    """One project in a folder of its own, which may hold spaces and quotes. workers: stages have all cores, one at a time."""
 
     repository = ROOT
     profile = ROOT / "profiles" / "local"
     environment = None  # that of the tests
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, *, workers=False, **settings):
+        self.threads = () if workers else SIDE_BY_SIDE
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.configure(**settings)
@@ -50,7 +57,7 @@ class Workflow:
 
     def command(self, *arguments):
         base = [SNAKEMAKE, "--snakefile", self.repository / "workflow" / "Snakefile", "--profile", self.profile]
-        return [str(word) for word in [*base, "--configfile", self.config, *arguments]]
+        return [str(word) for word in [*base, "--configfile", self.config, *self.threads, *arguments]]
 
     def run(self, *arguments, check=True):
         """Output and exit code of the whole workflow, or of snakemake with `arguments`."""

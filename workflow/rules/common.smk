@@ -21,6 +21,7 @@ from pipeline_lib.settings import identity, parse_experiment, sources, stages
 from pipeline_lib.settings.jobs import n_jobs
 from pipeline_lib.settings.load import read_config
 from pipeline_lib.settings.paths import Paths
+from pipeline_lib.settings.project import Ensemble
 
 given = workflow.config_settings.configfiles
 
@@ -45,7 +46,9 @@ PAGES = {run.page: Paths(run.project) for run in EXPERIMENT.runs}
 VOLUMES = {
     identity.volume_id(run, name): (run, name) for run in RUNS for name in run.volumes
 }
-MODELS = {identity.model_id(run): Paths(run) for run in RUNS}
+MODELS = {
+    identity.model_id(run): Paths(run) for run in RUNS if not isinstance(run, Ensemble)
+}
 PREDICTIONS = {identity.prediction_id(run): Paths(run) for run in RUNS}
 SWEEPS = {identity.sweep_id(run): Paths(run) for run in RUNS}
 SEGMENTATIONS = {identity.segmentation_id(run): Paths(run) for run in RUNS}
@@ -158,6 +161,10 @@ CORES = 1 if ON_CLUSTER else workflow.resource_settings.cores or 1
 def memory_mb(wc, threads):
     """Of a stage, unless the profile says otherwise: the memory of this machine, shared by the jobs that fit its cores."""
     return int(0.9 * installed_memory_mb() * threads / max(CORES, threads))
+
+
+if EXPERIMENT.is_sweep and workflow.is_main_process:
+    logger.info(EXPERIMENT.summary())
 
 
 MEMORY = {} if "mem_mb" in BY_DEFAULT else {"mem_mb": memory_mb}

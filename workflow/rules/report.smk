@@ -23,6 +23,7 @@ if EXPERIMENT.is_sweep:
             report(PATHS.report, category="Report"),
         log:
             f"{FOLDER}/logs/report/compare.log",
+        localrule: True
         conda:
             "../../environment.yml"
         params:

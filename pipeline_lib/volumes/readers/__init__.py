@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.settings.volumes import SourceArray
+from pipeline_lib.settings.volumes import Slab, SourceArray
 from pipeline_lib.volumes.readers import hdf5, zarr_arrays
 from pipeline_lib.volumes.readers.source import Source
 from pipeline_lib.volumes.readers.stored import StoredArray
@@ -28,14 +28,14 @@ class Format(Protocol):
 FORMATS: tuple[Format, ...] = (hdf5, zarr_arrays)
 
 
-def open_source(source: SourceArray, *, axes: str = "zyx") -> Source:
-    """The array that the settings name, by the first format that accepts its file. Nothing of the voxels is read yet."""
+def open_source(source: SourceArray, *, axes: str = "zyx", slab: Slab | None = None) -> Source:
+    """The array that the settings name, or a slab of it, by the first format that accepts its file. No voxel is read yet."""
     path = Path(source.path).absolute()
     if not path.exists():
         raise UserError(f"{path} does not exist")
     for kind in FORMATS:
         if kind.accepts(path):
-            return Source(kind.open_stored(path, source.array), axes=axes)
+            return Source(kind.open_stored(path, source.array), axes=axes, slab=slab)
     known = " or ".join(kind.DESCRIPTION for kind in FORMATS)
     raise UserError(f"{path} is of an unknown kind; expected {known}")
 

@@ -13,7 +13,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
 from pipeline_lib.settings.scoring import SHARD_VOX
-from pipeline_lib.settings.volumes import VoxelSize
+from pipeline_lib.settings.volumes import Slab, VoxelSize
 from pipeline_lib.volumes.readers.stored import StoredArray
 
 READ_BYTES = 128 << 20  # of the source in memory at once, at most
@@ -24,10 +24,11 @@ class Source:
     """Reads boxes of a stored array as (z, y, x).
 
     axes: the order in the file, a permutation of zyx; a c among it is a channel axis, which must have size 1, and may be absent
-    from an array with one axis less (labels beside an image with channels). What does not fit is a UserError.
+    from an array with one axis less (labels beside an image with channels). What does not fit is a UserError. slab: the part of
+    the array that is seen, in which boxes count from its first voxel.
     """
 
-    def __init__(self, stored: StoredArray, *, axes: str) -> None:
+    def __init__(self, stored: StoredArray, *, axes: str, slab: Slab | None = None) -> None:
         self._stored = stored
         self._axes = _axes_of(stored, axes)
         shape = dict(zip(self._axes, stored.array.shape, strict=True))
@@ -38,9 +39,16 @@ class Source:
         declared = stored.attributes.get("axes")
         if isinstance(declared, str) and _spatial(declared) not in ("", _spatial(self._axes)):
             raise UserError(f"{self.where} says that its axes are {declared!r}, but the settings say {axes!r}; correct `axes`")
-        self.shape_vox: Triple = (shape["z"], shape["y"], shape["x"])
+        self.stored_shape_vox: Triple = (shape["z"], shape["y"], shape["x"])
+        whole = Box.of_shape(self.stored_shape_vox)
+        self.place = _box_of(slab, self) if slab is not None else whole
+        self.is_whole = self.place == whole
         chunks = dict(zip(self._axes, stored.chunks, strict=True))
         self.chunk_vox: Triple = (chunks["z"], chunks["y"], chunks["x"])
+
+    @property
+    def shape_vox(self) -> Triple:
+        return self.place.shape_vox
 
     @property
     def where(self) -> str:
@@ -80,7 +88,7 @@ class Source:
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of `box`: (z, y, x), C-contiguous, native byte order."""
-        spans = dict(zip("zyx", box.slices, strict=True))
+        spans = dict(zip("zyx", box.shifted(self.place.start_vox).slices, strict=True))
         index = tuple(spans.get(axis, 0) for axis in self._axes)
         try:
             values = np.asarray(self._stored.array[index])
@@ -103,6 +111,15 @@ class Source:
                 break
             block[min(growable, key=lambda axis: block[axis] / wanted[axis])] *= 2
         return BlockGrid(self.shape_vox, as_triple(block))
+
+
+def _box_of(slab: Slab, source: Source) -> Box:
+    start, stop = slab.within(source.stored_shape_vox)
+    if start["zyx".index(slab.axis)] == stop["zyx".index(slab.axis)]:
+        raise UserError(
+            f"{source.where} has shape {source.stored_shape_vox} (z, y, x), too small for {slab.of} slabs along {slab.axis}"
+        )
+    return Box(start, stop)
 
 
 def _spatial(axes: str) -> str:
