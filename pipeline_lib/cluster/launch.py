@@ -45,7 +45,7 @@ def launch(
         folder=str(folder / "submitted"),
     )
     digest = settings_digest(told, [Volume.open(path) for path in train_volumes], [Volume.open(path) for path in val_volumes])
-    submission = Submission(training, request, digest, signal_s=max(1, int(told.training.save_before_limit_s)))
+    submission = Submission(training, request, digest, told.training.save_before_limit_s)
     return train_by_jobs(
         submission, folder / checkpoint.name, poll_s=told.training.job_poll_s, retries=told.training.job_retries
     )

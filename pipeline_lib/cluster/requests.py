@@ -66,10 +66,15 @@ def plan(profile: Path, configfile: Path, overrides: Sequence[str] = ()) -> Plan
     if arguments.executor != "slurm":
         raise UserError(f"{profile} does not use Slurm: executor is {arguments.executor or 'local'}, expected slurm")
     local = jobs[0].dag.workflow._localrules if jobs else ()
-    sent = [job for job in jobs if job.rule.name not in local and not job.rule.norun]
+    sent = [job for job in jobs if not job.rule.norun and (job.rule.name not in local or _submits(job))]
     settings = ExecutorPluginRegistry().get_plugin("slurm").get_settings(arguments)
     unique = dict.fromkeys(_request(job, settings) for job in sent)
     return Plan(tuple(unique), settings.status_command, settings.init_seconds_before_status_checks)
+
+
+def _submits(job: Any) -> bool:
+    """Whether a rule of the login node submits a job itself."""
+    return job.resources.get("launcher") == "submitit"
 
 
 def _request(job: Any, settings: Any) -> Request:

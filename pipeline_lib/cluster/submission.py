@@ -82,12 +82,16 @@ def _options(text: str) -> dict[str, str | bool]:
 
 @dataclass(frozen=True)
 class Submission:
-    """Jobs that train one segment, one at a time. digest: of what decides the weights. signal_s: before the time limit."""
+    """Jobs that train one segment, one at a time. digest: of what decides the weights.
+
+    margin_s: how long before its time limit a job saves and ends by itself. Slurm sends a signal later, for where a node cannot
+    ask how much time is left; it may send it half a minute too early, and must not do so before there is anything to hear it.
+    """
 
     training: SubmittedTraining
     request: JobRequest
     digest: str
-    signal_s: int
+    margin_s: float
 
     @property
     def folder(self) -> Path:
@@ -159,7 +163,7 @@ class Submission:
             "nodes": asked.nodes,
             "ntasks_per_node": asked.tasks_per_node,
             "cpus_per_task": asked.processors,
-            "signal_delay_s": self.signal_s,
+            "signal_delay_s": max(1, int(min(self.margin_s / 2, 6 * (asked.runtime_min or 10)))),
             "stderr_to_stdout": True,
             "wckey": None,
             "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={asked.processors}"],

@@ -57,7 +57,7 @@ class AffinityTraining(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self.group.size > 1:
             devices = [self.device] if self.device.type == "cuda" else None
-            self._parallel = [DistributedDataParallel(self.network, device_ids=devices)]
+            self._parallel = [DistributedDataParallel(self.network, device_ids=devices, broadcast_buffers=False)]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of the whole batch, before the step."""

@@ -75,7 +75,7 @@ wildcard_constraints:
     sweep="[^/]+",
     segmentation="[^/]+",
     evaluation="|".join(map(re.escape, EVALUATIONS)),  # what another run has left is only read
-    page="|".join(map(re.escape, PAGES)),
+    page=f"(?:{'|'.join(map(re.escape, PAGES))})",  # also of one run, whose page has no name
     step=r"\d+",
     part=r"planned|\d+-of-\d+",
 
