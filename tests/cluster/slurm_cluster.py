@@ -20,7 +20,7 @@ import psutil
 NODES = ("n1", "n2")
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CPUS_PER_NODE, MEMORY_PER_NODE_MB, GPUS_PER_NODE = 4, 6000, 1
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 # `work` preempts the others: what it takes the place of in `spare` is requeued, in `spare_cancel` cancelled.
 CONFIGURATION = """

@@ -38,20 +38,25 @@ def test_every_end_of_a_job_continues_the_run(cluster, tmp_path):
         start = time.monotonic()
         cluster.scancel(jobs["cancelled"])
         cluster.await_state(jobs["cancelled"], "CANCELLED")
-        urgent = cluster.sbatch("sleep 5", "-p", "work", "-w", "n1", "-c", str(CPUS_PER_NODE - 1))
-        for name in ("preempted", "requeued"):  # the profile says that Slurm shall requeue nothing
-            cluster.await_state(jobs[name], "PREEMPTED")
-        cluster.await_state(urgent, "COMPLETED")
-        cluster.await_state(jobs["memory"], "FAILED")
+        urgent = cluster.sbatch(
+            "sleep 5", "-p", "work", "-w", "n1", "-c", str(CPUS_PER_NODE)
+        )  # once the others there have ended
+        for name in ("memory", "fails"):
+            cluster.await_state(jobs[name], "FAILED")
         cluster.fail_node("n2")
         cluster.await_state(jobs["node"], "NODE_FAIL")
         cluster.start_node("n2")
         cluster.await_state(jobs["timeout"], "TIMEOUT", patience_s=150)
+        for name in ("preempted", "requeued"):  # the profile says that Slurm shall requeue nothing
+            cluster.await_state(jobs[name], "PREEMPTED")
+        cluster.await_state(urgent, "COMPLETED")
         assert process.wait(ENDS_S) == 0, workflow.output()
         assert time.monotonic() - start < ENDS_S
-    assert {name: workflow.starts(name) for name in jobs} == dict.fromkeys(jobs, 2)
-    assert workflow.starts("completes") in {1, 2}  # it may have been on the node that failed
-    assert cluster.state(jobs["fails"]) == "FAILED"
+    starts = {name: workflow.starts(name) for name in (*jobs, "completes")}
+    assert {name: starts[name] for name in (*on_first, "node")} == dict.fromkeys((*on_first, "node"), 2)
+    # Their second attempts, and the one that just completes, may have been on the node that failed.
+    assert {starts["memory"], starts["fails"]} <= {2, 3}
+    assert starts["completes"] in {1, 2}
 
 
 def test_a_job_that_ran_out_of_memory_is_retried_with_more_and_no_other_is(cluster, tmp_path):
@@ -76,7 +81,7 @@ def _jobs(workflow, name):
 
 
 def _first_job(workflow, process, name):
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while not workflow.starts(name):
         assert process.poll() is None, workflow.output()
         assert time.monotonic() < end, f"{name} did not start"
