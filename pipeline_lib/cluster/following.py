@@ -144,17 +144,19 @@ def train_by_jobs(submission: Submission, checkpoint: Path, *, poll_s: float, re
     """
     with _cancelling(submission):
         _Follower(submission, checkpoint, poll_s, retries).run()
-    return [asdict(attempt) for attempt in read_attempts(submission.folder)]
+    digest = submission.training.digest
+    return [asdict(attempt) for attempt in read_attempts(submission.folder) if attempt.digest == digest]
 
 
 @contextmanager
 def _cancelling(submission: Submission) -> Iterator[None]:
+    parent = os.getppid()
     try:
         yield
     except Exception:
         raise  # the job has ended, or the next call finds it
     except BaseException:
-        if _workflow_is_gone():
+        if _workflow_is_gone(parent):
             say("the workflow was killed; its training goes on, and the next call finds it")
         else:
             _cancel(submission)
@@ -171,10 +173,10 @@ def _cancel(submission: Submission) -> None:
         say(f"cancelled job {' '.join(jobs)}; the next call goes on from what was saved" if jobs else "no job was submitted")
 
 
-def _workflow_is_gone() -> bool:
-    """Whether the signal came because the workflow has died."""
+def _workflow_is_gone(parent: int) -> bool:
+    """Whether a signal came because the workflow, which had started this process, has died: the system is the parent then."""
     workflow = os.environ.get("PIPELINE_WORKFLOW")
-    return workflow is not None and not psutil.pid_exists(int(workflow))
+    return workflow is not None and (os.getppid() != parent or not psutil.pid_exists(int(workflow)))
 
 
 def say(message: str) -> None:

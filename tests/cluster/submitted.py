@@ -20,6 +20,7 @@ from pipeline_lib.training.train import train_segment
 from pipeline_lib.volumes import Volume, create_array
 
 PATIENCE_S = 240
+FOLDER = 'my "model"; $(touch ran) `touch ran` & #1'  # what a shell would run, or stumble over, where a path is not quoted
 NETWORK = {
     "name": "rsunet",
     "width": [4, 8],
@@ -66,10 +67,10 @@ def stripes(folder):
 
 
 class SubmittedTraining:
-    """One segment in a folder with a space. `resources` as a profile gives them."""
+    """One segment. `resources` as a profile gives them."""
 
     def __init__(self, folder, cluster, *, resources=None, **training):
-        self.folder = Path(folder) / "a model"
+        self.folder = Path(folder) / FOLDER
         self.cluster = cluster
         self.settings = settings_of(**training)
         self.end_step = self.settings.training.steps

@@ -39,7 +39,7 @@ class Jobs:
         return states[0]
 
     def ended(self, job, ended, restart=0):
-        told = {"job": str(job), "restart": restart, "log": "", "ended": ended, "message": f"{ended} it was"}
+        told = {"job": str(job), "restart": restart, "digest": "d", "log": "", "ended": ended, "message": f"{ended} it was"}
         write_json(self.folder / f"{job}-{restart}.json", told)
 
     def saved(self):
@@ -220,8 +220,8 @@ def test_resources_that_cannot_be_read_are_refused():
 
 def test_without_slurm_the_launcher_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    training = SubmittedTraining("{}", "{}", (), (), str(tmp_path), 1, None, 1, 1, str(tmp_path / "submitted"))
-    submission = Submission(training, JobRequest(), "digest", 1.0)
+    training = SubmittedTraining("{}", "{}", (), (), str(tmp_path), 1, None, 1, 1, str(tmp_path / "submitted"), "d")
+    submission = Submission(training, JobRequest(), 1.0)
     with pytest.raises(UserError, match=r"the launcher submitit needs Slurm: .*srun.*; set training.launcher to inline"):
         submission.submit()
 
