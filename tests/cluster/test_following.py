@@ -27,8 +27,9 @@ class Jobs:
     def running(self, say):
         return None
 
-    def submit(self):
+    def submit(self, *, memory_factor):
         self.n += 1
+        self.memory_factor = memory_factor
         return str(self.n)
 
     def state_of(self, job):
@@ -126,6 +127,14 @@ def test_failures_count_anew_after_something_was_saved(follow):
         jobs.completed(job) if job == 5 else jobs.saved()
 
     assert follow([[JobState("FAILED")] for _ in range(4)] + [[COMPLETED]], leaves, retries=1).n == 5
+
+
+def test_memory_is_doubled_where_it_was_the_cause(follow):
+    def leaves(jobs, job):
+        jobs.completed(job) if job == 4 else None
+
+    states = [[JobState("OUT_OF_MEMORY")], [JobState("OUT_OF_MEMORY")], [JobState("FAILED")], [COMPLETED]]
+    assert follow(states, leaves, retries=3).memory_factor == 4
 
 
 def test_a_mistake_is_not_tried_again(follow):
