@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import IO
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from pipeline_lib.artefacts.atomic import replacing
 from pipeline_lib.errors import UserError
+
+_PART_ROWS = 30_000
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
@@ -26,6 +31,30 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, AttributeError, BadZipFile) as error:
         raise UserError(f"cannot read the arrays in {path}: {error}") from error
+
+
+def read_in_parts(path: Path, name: str) -> Iterator[np.ndarray]:
+    """One array of a `.npz` file, so many rows at a time, without holding the others. UserError as `read_arrays`."""
+    try:
+        with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            shape, in_columns, dtype = _header(file)
+            if not in_columns and not dtype.hasobject:
+                for start in range(0, shape[0], _PART_ROWS):
+                    part = (min(_PART_ROWS, shape[0] - start), *shape[1:])
+                    yield np.frombuffer(file.read(prod(part) * dtype.itemsize), dtype).reshape(part)
+                return
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile, zlib.error) as error:
+        raise UserError(f"cannot read the arrays in {path}: {error}") from error
+    whole = read_arrays(path)[name]  # stored column by column, as some foreign files are
+    yield from (whole[start : start + _PART_ROWS] for start in range(0, len(whole), _PART_ROWS))
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it lies column by column, and type of the array in a `.npy` file."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(file)
+    return shape, in_columns, dtype
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -25,6 +25,7 @@ from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
+from pipeline_lib.evaluation.nodes import NodeTable
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import errors_table, objects_table, read_skeletons, skeletons_table
 from pipeline_lib.evaluation.verify import verify_with_funlib
@@ -87,6 +88,7 @@ class Evaluation:
         self.created: tuple[Path, ...] = ()
         self.last_file = folder / "metrics.json"
         self.truth = GroundTruth(volume, settings.evaluation)
+        self.nodes = NodeTable(folder / "nodes", self.truth, settings.evaluation.block_vox)
         self._settings = settings
         self._segmentation = segmentation
         self._volume = volume
@@ -134,24 +136,26 @@ class Evaluation:
         return len(self.grid)
 
     def create(self) -> None:
-        """Tables need nothing to be written into."""
+        """What an earlier plan left may be of other skeletons or blocks."""
+        self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        self.nodes.write_if_missing()
         yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
 
     def tabulate(self, index: int) -> list[Path]:
         """Write the segments at the nodes of one block and, where there are labels, its table ordered by segments."""
         block = self.grid[index]
-        truth, nodes = self.truth.voxels_of(block), self.truth.nodes_in(block.write_box)
+        truth, nodes = self.truth.voxels_of(block), self.nodes.in_block(index)
         segments, cells = np.zeros(0, np.uint64), np.zeros((3, 0), np.uint64)
-        if truth is not None or len(nodes):
+        if truth is not None or len(nodes.indices):
             labels = np.asarray(open_array(self._segmentation / "segmentation.zarr" / "0")[block.write_box.slices])
-            segments = labels[tuple((self.truth.node_voxels[nodes] - block.write_box.start_vox).T)]
+            segments = labels[tuple((nodes.voxels - block.write_box.start_vox).T)]
             if truth is not None:
                 table = tabulate(truth.labels, labels, where=truth.scored).cells()
                 order = np.argsort(table["predicted"], kind="stable")
                 cells = np.stack([column.astype(np.uint64)[order] for column in table.values()])
-        write_arrays(self._nodes_file(index), {"nodes": nodes, "segments": segments})
+        write_arrays(self._nodes_file(index), {"nodes": nodes.indices, "segments": segments})
         write_array(self._cells_file(index), cells)
         return [self._nodes_file(index), self._cells_file(index)]
 
@@ -163,8 +167,8 @@ class Evaluation:
         return self.folder / "blocks" / f"{index}-cells.npy"
 
     def finish(self) -> Finished:
-        nodes = self._node_segments()
         skeletons = self.truth.skeletons
+        nodes = self._node_segments(len(skeletons.node_skeleton_ids) if skeletons is not None else 0)
         scores: SkeletonScores | None = None
         errors: list[SkeletonError] = []
         tolerance = self._settings.evaluation.merge_tolerance
@@ -199,9 +203,9 @@ class Evaluation:
         _tell(metrics)
         return Finished([*tables, self.last_file])
 
-    def _node_segments(self) -> np.ndarray:
+    def _node_segments(self, n_nodes: int) -> np.ndarray:
         """(N,) of all nodes."""
-        segments = np.zeros(len(self.truth.node_voxels), np.uint64)
+        segments = np.zeros(n_nodes, np.uint64)
         for index in range(self.n_blocks):
             arrays = read_arrays(self._nodes_file(index))
             segments[arrays["nodes"]] = arrays["segments"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from pipeline_lib.errors import UserError
-from pipeline_lib.geometry import BlockGrid, Box, Triple, nm_to_vox_floor
+from pipeline_lib.geometry import BlockGrid, Triple, nm_to_vox_floor
 from pipeline_lib.geometry.grid import Block
 from pipeline_lib.metrics import ScoredVoxels
 from pipeline_lib.settings.scoring import EvaluationSettings
 from pipeline_lib.skeletons import Skeletons, load_skeletons
+from pipeline_lib.skeletons.parts import nodes_outside, positions_in_parts
 from pipeline_lib.volumes import Volume
 
 _LABEL_BYTES = 16  # of a voxel: true label and segment, up to 8 each
@@ -49,26 +52,43 @@ class GroundTruth:
     def has_voxels(self) -> bool:
         return self.settings.voxel_metrics is not False and self.volume.labels_path is not None
 
-    @cached_property
-    def skeletons(self) -> Skeletons | None:
-        wanted = self.settings.skeleton_metrics is not False
-        return load_skeletons(self.volume.skeletons_file) if wanted and self.volume.skeletons_file is not None else None
+    @property
+    def has_skeletons(self) -> bool:
+        return self.settings.skeleton_metrics is not False and self.volume.skeletons_file is not None
 
     @cached_property
+    def skeletons(self) -> Skeletons | None:
+        """All of them, which finishing needs; blocks do with the nodes in them (`nodes`)."""
+        return load_skeletons(self._skeletons_file) if self.has_skeletons else None
+
+    @property
+    def _skeletons_file(self) -> Path:
+        if self.volume.skeletons_file is None:
+            raise ValueError("there are no skeletons")
+        return self.volume.skeletons_file
+
     def node_voxels(self) -> np.ndarray:
-        """(N, 3) zyx of the nodes; UserError for one outside the volume."""
-        skeletons, volume = self.skeletons, self.volume
-        if skeletons is None:
-            return np.zeros((0, 3), np.int64)
-        voxels = nm_to_vox_floor(skeletons.node_positions_nm, volume.voxel_size_nm)
-        outside = np.any((voxels < 0) | (voxels >= np.array(volume.shape_vox)), axis=1)
-        if outside.any():
-            first = skeletons.node_positions_nm[outside][0].tolist()
+        """(N, 3) int64 zyx of the nodes; UserError for one outside the volume."""
+        self.check_nodes_inside()
+        return np.concatenate([np.zeros((0, 3), np.int64), *self.node_voxels_in_parts()])
+
+    def node_voxels_in_parts(self) -> Iterator[np.ndarray]:
+        """(n, 3) int64 zyx of so many nodes at a time, in their order."""
+        for positions_nm in positions_in_parts(self._skeletons_file) if self.has_skeletons else ():
+            yield nm_to_vox_floor(positions_nm, self.volume.voxel_size_nm)
+
+    def check_nodes_inside(self) -> None:
+        """UserError for a node outside the volume."""
+        volume = self.volume
+        if not self.has_skeletons:
+            return
+        found = nodes_outside(positions_in_parts(self._skeletons_file), volume.shape_vox, volume.voxel_size_nm)
+        if found is not None:
             extent = [n * s for n, s in zip(volume.shape_vox, volume.voxel_size_nm, strict=True)]
             raise UserError(
-                f"volume {volume.name}: {outside.sum()} skeleton nodes lie outside, such as {first} nm of {extent} nm"
+                f"volume {volume.name}: {found.n_outside} skeleton nodes lie outside, such as {found.first_nm.tolist()} nm of "
+                f"{extent} nm"
             )
-        return voxels
 
     @property
     def rule(self) -> ScoredVoxels:
@@ -94,8 +114,3 @@ class GroundTruth:
         valid = np.asarray(mask_array[block.read_box.slices]) > 0 if mask_array is not None else None
         inside = block.write_box.relative_to(block.read_box).slices
         return TrueVoxels(labels[inside], self.rule.of(labels, valid)[inside])
-
-    def nodes_in(self, box: Box) -> np.ndarray:
-        """Indices, rising, of the skeleton nodes in a box."""
-        inside = np.all((self.node_voxels >= box.start_vox) & (self.node_voxels < box.stop_vox), axis=1)
-        return np.flatnonzero(inside)

@@ -16,6 +16,7 @@ from pipeline_lib.components import BlockSummary, join_blocks, label_block, leve
 from pipeline_lib.components.regions import PointSweep, RegionForest, finish_sweep, join_regions, join_rounds, reduce_block
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.curve import CURVE_FILE, TriedThreshold, levels_of, write_levels, write_tried
+from pipeline_lib.evaluation.nodes import NodeTable
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.whole_sweep import WholeSweep
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -55,10 +56,11 @@ class BlockSweep:
         self.created: tuple[Path, ...] = ()
         self.last_file = folder / CURVE_FILE
         self.truth = GroundTruth(volume, settings.evaluation)
+        self.nodes = NodeTable(folder / "nodes", self.truth, settings.segmentation.block_vox)
         self._settings = settings
         self._prediction = prediction
         self._volume = volume
-        if settings.choice.thresholds == "all" and self.truth.skeletons is None:
+        if settings.choice.thresholds == "all" and not self.truth.has_skeletons:
             raise UserError(
                 f"choice.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
             )
@@ -109,9 +111,11 @@ class BlockSweep:
         return forest_mb + (self.truth.need_mb(block_vox) if self._in_voxels else 0.0)
 
     def create(self) -> None:
-        """Nothing is written into."""
+        """What an earlier plan left may be of other skeletons or blocks."""
+        self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+        self.nodes.write_if_missing()
         yield from compute_blocks(self.reduce, blocks, self._crew, name=self.name)
 
     def reduce(self, index: int) -> list[Path]:
@@ -125,7 +129,7 @@ class BlockSweep:
             block.write_box,
             self.grid.shape_vox,
             lowest=self._lowest,
-            points_vox=self.truth.node_voxels,
+            points_vox=self.nodes.in_block(index).voxels,
             min_size_vox=self._settings.segmentation.min_size_vox,
             threads=self._crew.threads,
         )
@@ -164,7 +168,7 @@ class BlockSweep:
         return self.folder / "blocks" / f"{index}-tried-{i}.npz"
 
     def finish(self) -> Finished:
-        sweep = finish_sweep(self._forest(), self.truth.node_voxels)
+        sweep = finish_sweep(self._forest(), self.truth.node_voxels())
         skeletons = self.truth.skeletons
         tried = self._settings.choice.thresholds
         levels = curve = None

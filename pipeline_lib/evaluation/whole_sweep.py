@@ -80,6 +80,7 @@ class WholeSweep:
         affinities = np.asarray(open_affinities(self._prediction / "affinities.zarr" / "0").array[:3])
         lowest = min(self.thresholds[index] for index in blocks)
         sweep = sweep_thresholds(affinities, lowest=lowest, threads=self._threads)
+        nodes = tuple(self.truth.node_voxels().T)
         truth = self.truth.voxels_of(self.truth.grid(self._volume.shape_vox)[0])
 
         def try_threshold(index: int) -> list[Path]:
@@ -87,7 +88,7 @@ class WholeSweep:
             labels = finish_components(labels, affinities, **self._settings.segmentation.after_labelling)
             arrays = {
                 "n_segments": np.array(labels.max(initial=0)),
-                "node_segments": labels[tuple(self.truth.node_voxels.T)],
+                "node_segments": labels[nodes],
             }
             if truth is not None:
                 arrays |= tabulate(truth.labels, labels, where=truth.scored).cells()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from pipeline_lib.geometry.box import Box, Triple, as_triple
 
 
@@ -63,6 +65,10 @@ class BlockGrid:
         stop = [min(a + b, n) for a, b, n in zip(start, self.block_vox, self.shape_vox, strict=True)]
         write_box = Box(as_triple(start), as_triple(stop))
         return Block(index, write_box, write_box.grown(self.halo_vox).clipped(Box.of_shape(self.shape_vox)))
+
+    def blocks_at(self, voxels: np.ndarray) -> np.ndarray:
+        """(N,) in which block's write_box each of the voxels (N, 3) of the volume lies."""
+        return np.ravel_multi_index(tuple((voxels // np.array(self.block_vox)).T), self.counts)
 
     def __iter__(self) -> Iterator[Block]:
         return (self[i] for i in range(len(self)))

@@ -48,7 +48,7 @@ def make_skeletons(
     return load_skeletons(task.last_file)
 
 
-def check_skeletons(shape_vox: Triple, budget: Budget) -> None:
+def check_makeable(shape_vox: Triple, budget: Budget) -> None:
     """UserError where memory is too small for `make_skeletons`, as that gives it, but before there are labels."""
     check_block(budget, **_limits(shape_vox, BLOCK_VOX))
 

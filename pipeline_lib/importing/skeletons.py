@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import nm_to_vox_floor
 from pipeline_lib.skeletons import Skeletons, load_skeletons
 from pipeline_lib.skeletons.nisb import read_nisb_skeletons
+from pipeline_lib.skeletons.parts import check_file, nodes_outside, positions_in_parts
 from pipeline_lib.volumes import read_points
 
 SURE_AGREEMENT = 0.95
@@ -29,16 +30,23 @@ def read_skeletons(path: Path, voxel_size_nm: Sequence[float]) -> Skeletons:
     raise UserError(f"skeletons: {path} is of an unknown kind; expected .npz as written by import, or .pkl of NISB")
 
 
-def check_positions(skeletons: Skeletons, shape_vox: Sequence[int], voxel_size_nm: Sequence[float], where: str) -> None:
-    """UserError if a node lies outside the volume."""
-    voxels = nm_to_vox_floor(skeletons.node_positions_nm, voxel_size_nm)
-    outside = np.any((voxels < 0) | (voxels >= np.asarray(shape_vox)), axis=1)
-    if outside.any():
-        first = skeletons.node_positions_nm[outside][0]
+def check_given(path: Path, shape_vox: Sequence[int], voxel_size_nm: Sequence[float]) -> None:
+    """UserError for a file that cannot be read, or a node outside the volume; of an `.npz` little is held at once."""
+    if path.suffix == ".npz":
+        check_file(path)
+        check_positions(positions_in_parts(path), shape_vox, voxel_size_nm, str(path))
+    else:
+        check_positions([read_skeletons(path, voxel_size_nm).node_positions_nm], shape_vox, voxel_size_nm, str(path))
+
+
+def check_positions(parts: Iterable[np.ndarray], shape_vox: Sequence[int], voxel_size_nm: Sequence[float], where: str) -> None:
+    """UserError if a node lies outside the volume. parts: positions (n, 3) zyx in nm."""
+    found = nodes_outside(parts, shape_vox, voxel_size_nm)
+    if found is not None:
         extent = [float(n * s) for n, s in zip(shape_vox, voxel_size_nm, strict=True)]
         raise UserError(
-            f"skeletons: {outside.sum()} of the {len(voxels)} nodes of {where} lie outside the volume, the first at "
-            f"{tuple(first.tolist())} nm of {tuple(extent)} nm (z, y, x); check their unit, axes and voxel_size_nm"
+            f"skeletons: {found.n_outside} of the {found.n_nodes} nodes of {where} lie outside the volume, the first at "
+            f"{tuple(found.first_nm.tolist())} nm of {tuple(extent)} nm (z, y, x); check their unit, axes and voxel_size_nm"
         )
 
 

@@ -15,36 +15,22 @@ from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blo
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.geometry.grid import Block
-from pipeline_lib.importing.block_skeletons import check_skeletons, make_skeletons
-from pipeline_lib.importing.image import check_image, image_block, range_of, usable_in_place
-from pipeline_lib.importing.labels import check_labels, labels_block, stored_dtype
-from pipeline_lib.importing.skeletons import check_on_labels, check_positions, read_skeletons
+from pipeline_lib.importing.block_skeletons import check_makeable, make_skeletons
+from pipeline_lib.importing.image import image_block, range_of, usable_in_place
+from pipeline_lib.importing.inputs import Inputs, as_arrays, open_inputs
+from pipeline_lib.importing.labels import labels_block, stored_dtype
+from pipeline_lib.importing.skeletons import check_given, check_on_labels
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.sources import source_paths
 from pipeline_lib.settings.stages import ImportStage, science
-from pipeline_lib.settings.volumes import ArrayVolume, IntensityRange, NISBVolume, SourceArray, SyntheticVolume, VoxelSize
-from pipeline_lib.skeletons import Skeletons, save_skeletons
+from pipeline_lib.skeletons import save_skeletons
 from pipeline_lib.volumes import Volume, create_array, open_array, write_box
 from pipeline_lib.volumes.content import Cells, cells_of, content_of, fingerprint
 from pipeline_lib.volumes.ome import add_levels, write_ome_metadata
-from pipeline_lib.volumes.readers import Source, open_source
 
 IMAGE, LABELS, MASK = "image.zarr/0", "labels.zarr/0", "mask.zarr/0"
 _READ_COPIES = 3  # of what is read of a source at once: as stored, in zyx, and converted
 _ID_BYTES = 4  # of a label as it is written, at least
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The opened files of a volume, which fit each other."""
-
-    image: Source
-    labels: Source | None
-    mask: Source | None
-    skeletons: Skeletons | None
-    skeletons_source: str
-    voxel_size_nm: VoxelSize
-    intensity_range: IntensityRange | None
 
 
 @dataclass(frozen=True)
@@ -73,8 +59,8 @@ def import_volume(
     """
     try:
         task = VolumeImport(settings, folder, run.budget)
-        if task.makes_skeletons and run.step.kind in ("plan", "all"):
-            check_skeletons(task.opened.image.shape_vox, run.budget)
+        if run.step.kind in ("plan", "all"):
+            task.check_skeletons()
         run_task(task, run)
     except UserError as error:
         raise UserError(f"volume {settings.name}: {error}") from error
@@ -108,7 +94,7 @@ class VolumeImport:
 
     @cached_property
     def opened(self) -> Inputs:
-        return _open_inputs(self._source)
+        return open_inputs(self._source)
 
     @cached_property
     def blocks(self) -> list[tuple[str, Block]]:
@@ -150,9 +136,13 @@ class VolumeImport:
         inputs = self.opened
         return inputs.labels is not None and (inputs.mask is not None or inputs.labels.dtype.kind == "i")
 
-    @property
-    def makes_skeletons(self) -> bool:
-        return self.opened.labels is not None and self.opened.skeletons is None
+    def check_skeletons(self) -> None:
+        """UserError for given ones that do not fit the volume, or for too little memory to make them from the labels."""
+        inputs = self.opened
+        if inputs.skeletons is not None:
+            check_given(inputs.skeletons, inputs.image.stored_shape_vox, inputs.voxel_size_nm)
+        elif inputs.labels is not None:
+            check_makeable(inputs.image.shape_vox, self._budget)
 
     @property
     def largest_block(self) -> LargestBlock:
@@ -245,7 +235,7 @@ class VolumeImport:
     def _add_skeletons(self, cells: Cells, *, masked: bool) -> str | None:
         """The path of the skeletons in the folder: those given, or those made from the labels."""
         inputs, path = self.opened, self.folder / LABELS
-        skeletons = inputs.skeletons
+        skeletons = inputs.given_skeletons()
         if inputs.labels is not None:
             labels = open_array(path)
             if skeletons is None:
@@ -259,54 +249,8 @@ class VolumeImport:
                 )
             else:
                 mask = open_array(self.folder / MASK) if masked else None
-                check_on_labels(skeletons, labels, mask, inputs.voxel_size_nm, inputs.skeletons_source)
+                check_on_labels(skeletons, labels, mask, inputs.voxel_size_nm, str(inputs.skeletons))
         if skeletons is None:
             return None
         save_skeletons(self.folder / "skeletons.npz", skeletons)
         return "skeletons.npz"
-
-
-def as_arrays(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> ArrayVolume:
-    """The arrays of a folder of the NISB benchmark, spelt out."""
-    if isinstance(volume, ArrayVolume):
-        return volume
-    if isinstance(volume, SyntheticVolume):
-        raise ValueError("a synthetic volume is generated, not imported")
-    folder = Path(volume.path)
-    return ArrayVolume(
-        split=volume.split,
-        image=SourceArray(path=str(folder / "data.zarr"), array="img"),
-        labels=SourceArray(path=str(folder / "data.zarr"), array="seg"),
-        skeletons=str(folder / "skeleton.pkl"),
-        voxel_size_nm=volume.voxel_size_nm,
-        axes="xyzc",
-        slab=volume.slab,
-    )
-
-
-def _open_inputs(volume: ArrayVolume) -> Inputs:
-    image = open_source(volume.image, axes=volume.axes, slab=volume.slab)
-    check_image(image, volume.intensity_range)
-    labels = open_source(volume.labels, axes=volume.axes, slab=volume.slab) if volume.labels is not None else None
-    mask = open_source(volume.mask, axes=volume.axes, slab=volume.slab) if volume.mask is not None else None
-    for name, source in (("labels", labels), ("mask", mask)):
-        if source is not None and source.stored_shape_vox != image.stored_shape_vox:
-            raise UserError(
-                f"{name}: {source.where} has shape {source.stored_shape_vox} (z, y, x), but the image {image.where} has "
-                f"{image.stored_shape_vox}"
-            )
-    if labels is not None:
-        check_labels(labels, mask)
-    elif mask is not None:
-        raise UserError(f"mask: {mask.where} is given without labels; it says where labels may be trusted")
-    size = volume.voxel_size_nm or image.voxel_size_nm
-    if size is None:
-        raise UserError(
-            f"the voxel size is missing: {image.where} has no attribute voxel_size_nm; give the setting voxel_size_nm (z, y, x)"
-        )
-    skeletons = None
-    if volume.skeletons is not None:
-        skeletons = read_skeletons(Path(volume.skeletons), size)
-        check_positions(skeletons, image.stored_shape_vox, size, volume.skeletons)
-        skeletons = skeletons.within(*(np.multiply(corner, size) for corner in (image.place.start_vox, image.place.stop_vox)))
-    return Inputs(image, labels, mask, skeletons, volume.skeletons or "", size, volume.intensity_range)

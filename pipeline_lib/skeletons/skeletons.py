@@ -28,12 +28,9 @@ class Skeletons:
         positions = np.asarray(self.node_positions_nm, np.float64).reshape(-1, 3)
         ids = np.asarray(self.node_skeleton_ids, np.int64).reshape(-1)
         edges = np.asarray(self.edges, np.int64).reshape(-1, 2)
-        if len(positions) != len(ids):
-            raise ValueError(f"{len(positions)} node positions but {len(ids)} skeleton ids")
-        if not np.all(np.isfinite(positions)):
-            raise ValueError("a node position is not finite")
-        if edges.size and (edges.min() < 0 or edges.max() >= len(ids)):
-            raise ValueError(f"an edge names node {edges.min()} or {edges.max()}, but there are nodes 0 to {len(ids) - 1}")
+        check_counts(len(positions), len(ids))
+        check_positions(positions)
+        check_edges(edges, n_nodes=len(ids))
         for name, array in (("node_positions_nm", positions), ("node_skeleton_ids", ids), ("edges", edges)):
             object.__setattr__(self, name, array)
 
@@ -49,6 +46,24 @@ class Skeletons:
         new = np.cumsum(inside) - 1
         edges = self.edges[inside[self.edges].all(axis=1)]
         return Skeletons(self.node_positions_nm[inside] - start_nm, self.node_skeleton_ids[inside], new[edges])
+
+
+def check_counts(n_positions: int, n_ids: int) -> None:
+    """ValueError for numbers that differ."""
+    if n_positions != n_ids:
+        raise ValueError(f"{n_positions} node positions but {n_ids} skeleton ids")
+
+
+def check_positions(positions_nm: np.ndarray) -> None:
+    """ValueError for positions (n, 3), all of them or some, that are not finite."""
+    if not np.all(np.isfinite(positions_nm)):
+        raise ValueError("a node position is not finite")
+
+
+def check_edges(edges: np.ndarray, *, n_nodes: int) -> None:
+    """ValueError for edges (m, 2), all of them or some, that name a node which is not there."""
+    if edges.size and (edges.min() < 0 or edges.max() >= n_nodes):
+        raise ValueError(f"an edge names node {edges.min()} or {edges.max()}, but there are nodes 0 to {n_nodes - 1}")
 
 
 def save_skeletons(path: Path, skeletons: Skeletons) -> None:

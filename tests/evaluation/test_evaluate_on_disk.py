@@ -75,7 +75,7 @@ def evaluated(segmentation, volume, folder, *, against=None, against_run=None, *
 def scores_of(volume, segmentation):
     """At the nodes, of an array in memory."""
     truth = GroundTruth(volume, EvaluationSettings())
-    return score_skeletons(truth.skeletons, np.asarray(segmentation)[tuple(truth.node_voxels.T)])
+    return score_skeletons(truth.skeletons, np.asarray(segmentation)[tuple(truth.node_voxels().T)])
 
 
 @pytest.mark.parametrize("voxels", ["foreground", "all"])

@@ -126,8 +126,8 @@ def test_nodes_outside_the_volume_are_refused():
         r"\(800\.0, 600\.0, 900\.0\) nm \(z, y, x\); check their unit, axes and voxel_size_nm"
     )
     with pytest.raises(UserError, match=message):
-        check_positions(skeletons, (40, 60, 90), SIZE_NM, "a.npz")
-    check_positions(Skeletons([[799.9, 599.9, 899.9]], [1], []), (40, 60, 90), SIZE_NM, "a.npz")
+        check_positions([skeletons.node_positions_nm[:2], skeletons.node_positions_nm[2:]], (40, 60, 90), SIZE_NM, "a.npz")
+    check_positions([np.array([[799.9, 599.9, 899.9]])], (40, 60, 90), SIZE_NM, "a.npz")
 
 
 class TestSkeletonsOnLabels:

@@ -18,6 +18,7 @@ from pipeline_lib.artefacts import Budget, Run, Step, read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, nm_to_vox_floor
 from pipeline_lib.importing import import_volume
+from pipeline_lib.importing import skeletons as given_skeletons
 from pipeline_lib.importing.volume_import import LargestBlock, VolumeImport
 from pipeline_lib.settings.stages import ImportStage
 from pipeline_lib.skeletons import Skeletons, load_skeletons, save_skeletons
@@ -308,6 +309,18 @@ class TestSkeletons:
             _import(tmp_path / "out", skeletons=given, **_of(_h5(tmp_path / "v.h5", image=image), "image"))
         assert not (tmp_path / "out").exists()
 
+    def test_they_are_held_for_finishing_only(self, tmp_path, image, labels, monkeypatch):
+        read, whole = [], given_skeletons.load_skeletons
+        monkeypatch.setattr(given_skeletons, "load_skeletons", lambda path: read.append(path) or whole(path))
+        path = _h5(tmp_path / "v.h5", image=image, labels=labels)
+        given = self._given(tmp_path / "s.npz", [[5, 10, 5], [5, 149, 5]], [8, 8])
+        stage = ImportStage(name="v", volume={"split": "train", "skeletons": given, **_of(path, "image", "labels")})
+        for step in ("plan", "0/2", "1/2"):
+            import_volume(stage, tmp_path / "out", run=Run(Budget(4000), Step.parse(step)))
+        assert read == []
+        import_volume(stage, tmp_path / "out", run=Run(Budget(4000), Step.parse("finish/2")))
+        assert len(read) == 1
+
     def test_those_off_their_labels_are_refused(self, tmp_path, image, labels):
         path = _h5(tmp_path / "v.h5", image=image, labels=labels)
         given = self._given(tmp_path / "s.npz", [[10, 10, 1], [11, 140, 1]], [8, 8])
@@ -545,6 +558,7 @@ import resource, sys
 from pathlib import Path
 from pipeline_lib.artefacts import Budget, Run
 from pipeline_lib.importing import import_volume
+from pipeline_lib.importing import skeletons as given_skeletons
 from pipeline_lib.settings.stages import ImportStage
 path, skeletons, folder = sys.argv[1:]
 arrays = {name: {"path": path, "array": name} for name in ("image", "labels")}

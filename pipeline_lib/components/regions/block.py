@@ -34,7 +34,8 @@ def reduce_block(
 
     affinities: (3, z, y, x) uint8, float16 or float32 of the box, as for label_components; edges in the last plane of an axis
     lead to the voxels after the box, or out of the volume. shape_vox: of the volume. points_vox: (P, 3) integer voxels zyx of
-    the volume, the same for all blocks. lowest, threads: as for sweep_thresholds; min_size_vox: as for its sizes.
+    the volume, at least all those in the box; others change nothing in the end. lowest, threads: as for sweep_thresholds;
+    min_size_vox: as for its sizes.
     Beyond the affinities, about 11 bytes are used for each voxel of the box, and 14 in noise.
     Raises UserError for points outside the volume; ValueError for a box that is not inside the volume or that the affinities do
     not fill, and as label_components does.
