@@ -82,7 +82,7 @@ def test_a_job_that_dies_is_followed_by_another_or_comes_back(make_training, clu
         if end == "scancel":
             cluster.scancel(job)
         elif end == "kill":
-            cluster.scancel("--signal=KILL", "--full", job)
+            training.send(signal.SIGKILL, job)
         elif end == "signalled":  # as Slurm does before the time limit
             cluster.scancel("--signal=USR2", job)
             training.await_(lambda: _let_start(cluster, job), process, "was not requeued")
@@ -151,6 +151,23 @@ def test_a_job_of_other_settings_is_ended_before_the_model_is_trained(make_train
 
 
 @long
+def test_a_job_that_hangs_until_its_time_limit_is_followed_by_another(make_training, cluster, tmp_path):
+    training = make_training(steps=30, resources={"runtime": 1})
+    with training.running() as process:
+        job = training.job(process)
+        training.await_step(1, process)
+        training.send(signal.SIGSTOP, job)
+        cluster.await_state(job, "TIMEOUT", patience_s=150)
+        other = training.job(process, but=(job,))
+        while process.poll() is None:
+            _let_start(cluster, other)
+            time.sleep(0.5)
+        assert process.returncode == 0, training.told()
+    assert f"job {job} ended as TIMEOUT" in training.told()
+    training.assert_as_if_undisturbed(tmp_path)
+
+
+@long
 def test_a_job_that_ran_out_of_memory_is_followed_by_one_with_twice_as_much(make_training, cluster, tmp_path):
     training = make_training(steps=3, resources={"mem_mb": 250})
     with training.running() as process:
@@ -186,7 +203,7 @@ def test_jobs_that_die_again_and_again_end_it_with_the_end_of_their_log(make_tra
         for _ in range(2):
             jobs.append(training.job(process, but=jobs))
             training.await_(lambda: training.attempt_files(jobs[-1]), process, "no attempt")
-            cluster.scancel("--signal=KILL", "--full", jobs[-1])
+            training.send(signal.SIGKILL, jobs[-1])
         assert process.wait(120) == 2
     assert f"job {jobs[0]} ended as FAILED" in training.told()
     assert "(1 of 1 retries)" in training.told()
