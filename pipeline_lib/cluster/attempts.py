@@ -20,13 +20,14 @@ COMPLETED, MISTAKE = "completed", "mistake"
 class Attempt:
     """From one start of a job to its next requeue, or to its end.
 
-    restart: 0, or the how many-th requeue it follows. ended: COMPLETED, MISTAKE, which trying again does not mend, what
-    interrupted it, or empty while it runs and where it was killed. wall_s and peak_memory_mb (of the largest process of the
-    first task) are 0 where it was killed.
+    restart: 0, or the how many-th requeue it follows. digest: of what decides the weights. wall_s and peak_memory_mb (of the
+    largest process of the first task) are 0 where it was killed. ended: COMPLETED, MISTAKE, which trying again does not mend,
+    what interrupted it, or empty while it runs and where it was killed.
     """
 
     job: str
     restart: int
+    digest: str
     log: str
     host: str = ""
     started: str = ""
@@ -36,10 +37,10 @@ class Attempt:
     message: str = ""
 
     @classmethod
-    def of_this_job(cls, log: Path) -> Attempt:
+    def of_this_job(cls, digest: str, log: Path) -> Attempt:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         job, restart = os.environ["SLURM_JOB_ID"], int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        return cls(job, restart, str(log), host=socket.gethostname(), started=started)
+        return cls(job, restart, digest, str(log), host=socket.gethostname(), started=started)
 
     def write(self, folder: Path) -> None:
         write_json(folder / f"{self.job}-{self.restart}.json", asdict(self))

@@ -123,7 +123,7 @@ class _Attendant:
 
     def report_error(self, job_info: Any, **options: Any) -> None:
         state = self._states.get(str(job_info.external_jobid))
-        if state == "OUT_OF_MEMORY" or (state == "FAILED" and _says_out_of_memory(job_info.aux.get("slurm_logfile"))):
+        if state == "OUT_OF_MEMORY" or (state == "FAILED" and says_out_of_memory(job_info.aux.get("slurm_logfile"))):
             self._ran_out_of_memory[job_info.job.jobid] += 1
         self._report_error(job_info, **options)
 
@@ -150,7 +150,7 @@ class _Attendant:
         print(f"cancelled {len(mine)} jobs", file=sys.stderr, flush=True)
 
 
-def _says_out_of_memory(log: Path | None) -> bool:
+def says_out_of_memory(log: Path | None) -> bool:
     """Whether Slurm has written so into the log of a job: for its state, a step that was killed has failed."""
     try:
         with Path(log or "").open("rb") as file:

@@ -15,6 +15,7 @@ import psutil
 
 from pipeline_lib.cluster import slurm
 from pipeline_lib.cluster.attempts import COMPLETED, MISTAKE, last_of, read_attempts
+from pipeline_lib.cluster.attend import says_out_of_memory
 from pipeline_lib.cluster.job_states import MAY_COME_BACK, JobState, jobs_named, state_of
 from pipeline_lib.cluster.submission import Submission
 from pipeline_lib.cluster.submitted import log_of
@@ -23,6 +24,7 @@ from pipeline_lib.training.interruption import TIME_LIMIT
 
 LATENCY_S = 60.0  # until a file that another node has written is seen
 _LAST_LINES, _LAST_BYTES = 20, 20_000
+_DYING_S = 1.0
 _GIVEN_BACK = frozenset({"PREEMPTED", "REVOKED"})  # the job is not to blame
 
 
@@ -57,6 +59,7 @@ class _Follower:
     poll_s: float
     retries: int
     _failures: int = 0
+    _memory_factor: int = 1
     _saved: int | None = field(default=None)
 
     def run(self) -> None:
@@ -77,7 +80,7 @@ class _Follower:
             time.sleep(self.poll_s)
 
     def _submit(self) -> str:
-        job = self.submission.submit()
+        job = self.submission.submit(memory_factor=self._memory_factor)
         say(f"submitted as job {job}, whose log is {log_of(self.submission.folder, job)}")
         return job
 
@@ -118,7 +121,11 @@ class _Follower:
                 f"job {job} ended as {state}, as {self._failures} in a row that had saved nothing new; the end of its log is "
                 f"above, all of it in {log.path}"
             )
-        say(f"job {job} ended as {state}; another one goes on from what was saved ({self._failures} of {self.retries} retries)")
+        how = "from what was saved"
+        if state.name == "OUT_OF_MEMORY" or says_out_of_memory(log.path):
+            self._memory_factor *= 2
+            how += f", with {self._memory_factor} times the memory"
+        say(f"job {job} ended as {state}; another one goes on {how} ({self._failures} of {self.retries} retries)")
         return False
 
     def _has_saved(self) -> bool:
@@ -144,17 +151,19 @@ def train_by_jobs(submission: Submission, checkpoint: Path, *, poll_s: float, re
     """
     with _cancelling(submission):
         _Follower(submission, checkpoint, poll_s, retries).run()
-    return [asdict(attempt) for attempt in read_attempts(submission.folder)]
+    digest = submission.training.digest
+    return [asdict(attempt) for attempt in read_attempts(submission.folder) if attempt.digest == digest]
 
 
 @contextmanager
 def _cancelling(submission: Submission) -> Iterator[None]:
+    parent = os.getppid()
     try:
         yield
     except Exception:
         raise  # the job has ended, or the next call finds it
     except BaseException:
-        if _workflow_is_gone():
+        if _workflow_is_gone(parent):
             say("the workflow was killed; its training goes on, and the next call finds it")
         else:
             _cancel(submission)
@@ -171,10 +180,20 @@ def _cancel(submission: Submission) -> None:
         say(f"cancelled job {' '.join(jobs)}; the next call goes on from what was saved" if jobs else "no job was submitted")
 
 
-def _workflow_is_gone() -> bool:
-    """Whether the signal came because the workflow has died."""
+def _workflow_is_gone(parent: int) -> bool:
+    """Whether a signal came because the workflow, which had started this process, has died: its parent is another one then.
+
+    The signal comes with the death of a thread of the workflow, a moment before that of the others.
+    """
     workflow = os.environ.get("PIPELINE_WORKFLOW")
-    return workflow is not None and not psutil.pid_exists(int(workflow))
+    if workflow is None:
+        return False
+    end = time.monotonic() + _DYING_S
+    while os.getppid() == parent and psutil.pid_exists(int(workflow)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def say(message: str) -> None:

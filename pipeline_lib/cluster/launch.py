@@ -43,9 +43,9 @@ def launch(
         threads=request.processors,
         processes=request.processes,
         folder=str(folder / "submitted"),
+        digest=settings_digest(told, *([Volume.open(path) for path in paths] for paths in (train_volumes, val_volumes))),
     )
-    digest = settings_digest(told, [Volume.open(path) for path in train_volumes], [Volume.open(path) for path in val_volumes])
-    submission = Submission(training, request, digest, told.training.save_before_limit_s)
+    submission = Submission(training, request, told.training.save_before_limit_s)
     return train_by_jobs(
         submission, folder / checkpoint.name, poll_s=told.training.job_poll_s, retries=told.training.job_retries
     )

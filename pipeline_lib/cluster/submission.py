@@ -82,7 +82,7 @@ def _options(text: str) -> dict[str, str | bool]:
 
 @dataclass(frozen=True)
 class Submission:
-    """Jobs that train one segment, one at a time. digest: of what decides the weights.
+    """Jobs that train one segment, one at a time.
 
     margin_s: how long before its time limit a job saves and ends by itself. Slurm sends a signal later, for where a node cannot
     ask how much time is left; it may send it half a minute too early, and must not do so before there is anything to hear it.
@@ -90,7 +90,6 @@ class Submission:
 
     training: SubmittedTraining
     request: JobRequest
-    digest: str
     margin_s: float
 
     @property
@@ -104,7 +103,7 @@ class Submission:
     @property
     def name(self) -> str:
         """Of its jobs: by it they are found again, whatever happened to the process that submitted them."""
-        return f"{self._name_of_folder}{self.digest}"
+        return f"{self._name_of_folder}{self.training.digest}"
 
     def running(self, say: Callable[[str], None]) -> str | None:
         """A job of this training that is in the queue or runs. Those of other settings are ended, as is one that is ending."""
@@ -144,7 +143,8 @@ class Submission:
         except RuntimeError as error:  # without srun
             raise UserError(f"the launcher submitit needs Slurm: {error}; set training.launcher to inline") from None
         log = str(log_of(self.folder, job))
-        write_json(self.folder / "job.json", {"schema": 1, "job": job, "name": self.name, "digest": self.digest, "log": log})
+        told = {"schema": 1, "job": job, "name": self.name, "digest": self.training.digest, "log": log}
+        write_json(self.folder / "job.json", told)
         return job
 
     def _parameters(self, memory_factor: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class SubmittedTraining:
     """One segment of training, called by each task of a job. Plain values and absolute paths: submitit keeps it in a file.
 
     settings, execution: as for the command `train`. processes: how many tasks there are. threads: of each.
-    folder: where attempts are told of.
+    folder: where attempts are told of. digest: of what decides the weights.
     """
 
     settings: str
@@ -39,11 +39,12 @@ class SubmittedTraining:
     threads: int
     processes: int
     folder: str
+    digest: str
 
     def __call__(self) -> None:
         start_s, folder = time.monotonic(), Path(self.folder)
         rank = int(os.environ.get("SLURM_PROCID", "0"))
-        attempt = Attempt.of_this_job(log_of(folder, os.environ["SLURM_JOB_ID"]))
+        attempt = Attempt.of_this_job(self.digest, log_of(folder, os.environ["SLURM_JOB_ID"]))
         settings = load_stage(TrainStage, self.settings, self.execution)
         with StopRequest(margin_s=settings.training.save_before_limit_s) as stop:
             if rank == 0:

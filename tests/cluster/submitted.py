@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from slurm_cluster import processes_of
 
 from pipeline_lib.artefacts import read_json
 from pipeline_lib.settings.stages import TrainStage, execution_json, science_json
@@ -20,6 +22,7 @@ from pipeline_lib.training.train import train_segment
 from pipeline_lib.volumes import Volume, create_array
 
 PATIENCE_S = 240
+FOLDER = 'my "model"; $(touch ran) `touch ran` & #1'  # what a shell would run, or stumble over, where a path is not quoted
 NETWORK = {
     "name": "rsunet",
     "width": [4, 8],
@@ -66,10 +69,10 @@ def stripes(folder):
 
 
 class SubmittedTraining:
-    """One segment in a folder with a space. `resources` as a profile gives them."""
+    """One segment. `resources` as a profile gives them."""
 
     def __init__(self, folder, cluster, *, resources=None, **training):
-        self.folder = Path(folder) / "a model"
+        self.folder = Path(folder) / FOLDER
         self.cluster = cluster
         self.settings = settings_of(**training)
         self.end_step = self.settings.training.steps
@@ -121,6 +124,15 @@ class SubmittedTraining:
         lines = self.cluster.client("squeue", "--noheader", "--format", "%i %j", *chosen).stdout.splitlines()
         jobs = [line.split()[0] for line in lines if line.split()[1].startswith("train-")]
         return next((job for job in jobs if job not in but), None)
+
+    def send(self, number, job):
+        """A signal to the process that trains, as its system would send it: nothing of Slurm knows."""
+        for process in processes_of(self.cluster.folder):
+            with suppress(psutil.Error):
+                if "submitit.core._submit" in process.cmdline() and process.environ()["SLURM_JOB_ID"] == job:
+                    process.send_signal(number)
+                    return
+        raise AssertionError(f"job {job} does not train")
 
     def saved_step(self):
         path = self.segment / "resume.ckpt"

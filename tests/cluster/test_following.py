@@ -27,8 +27,9 @@ class Jobs:
     def running(self, say):
         return None
 
-    def submit(self):
+    def submit(self, *, memory_factor):
         self.n += 1
+        self.memory_factor = memory_factor
         return str(self.n)
 
     def state_of(self, job):
@@ -39,7 +40,7 @@ class Jobs:
         return states[0]
 
     def ended(self, job, ended, restart=0):
-        told = {"job": str(job), "restart": restart, "log": "", "ended": ended, "message": f"{ended} it was"}
+        told = {"job": str(job), "restart": restart, "digest": "d", "log": "", "ended": ended, "message": f"{ended} it was"}
         write_json(self.folder / f"{job}-{restart}.json", told)
 
     def saved(self):
@@ -126,6 +127,14 @@ def test_failures_count_anew_after_something_was_saved(follow):
         jobs.completed(job) if job == 5 else jobs.saved()
 
     assert follow([[JobState("FAILED")] for _ in range(4)] + [[COMPLETED]], leaves, retries=1).n == 5
+
+
+def test_memory_is_doubled_where_it_was_the_cause(follow):
+    def leaves(jobs, job):
+        jobs.completed(job) if job == 4 else None
+
+    states = [[JobState("OUT_OF_MEMORY")], [JobState("OUT_OF_MEMORY")], [JobState("FAILED")], [COMPLETED]]
+    assert follow(states, leaves, retries=3).memory_factor == 4
 
 
 def test_a_mistake_is_not_tried_again(follow):
@@ -220,8 +229,8 @@ def test_resources_that_cannot_be_read_are_refused():
 
 def test_without_slurm_the_launcher_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    training = SubmittedTraining("{}", "{}", (), (), str(tmp_path), 1, None, 1, 1, str(tmp_path / "submitted"))
-    submission = Submission(training, JobRequest(), "digest", 1.0)
+    training = SubmittedTraining("{}", "{}", (), (), str(tmp_path), 1, None, 1, 1, str(tmp_path / "submitted"), "d")
+    submission = Submission(training, JobRequest(), 1.0)
     with pytest.raises(UserError, match=r"the launcher submitit needs Slurm: .*srun.*; set training.launcher to inline"):
         submission.submit()
 

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from cluster_project import long
 from submitted import SubmittedTraining, end_with, settings_of
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -50,6 +53,7 @@ def test_over_time_limits_to_the_weights_of_an_undisturbed_run(make_training, cl
     training.assert_as_if_undisturbed(tmp_path)
 
 
+@long
 def test_inline_over_time_limits(make_training, cluster, tmp_path):
     """As a job of Snakemake's executor: the stage ends itself, with its state saved, and a retry continues it."""
     training = make_training(steps=4, save_before_limit_s=57.0)
@@ -65,10 +69,12 @@ def test_inline_over_time_limits(make_training, cluster, tmp_path):
     training.assert_as_if_undisturbed(tmp_path)
 
 
-@pytest.mark.parametrize("end", ["scancel", "kill", "preempted", "requeued", "signalled"])
+@pytest.mark.parametrize(
+    "end", ["scancel", *(pytest.param(end, marks=long) for end in ("kill", "preempted", "requeued", "signalled"))]
+)
 def test_a_job_that_dies_is_followed_by_another_or_comes_back(make_training, cluster, tmp_path, end):
     partition = {"preempted": "spare_cancel", "requeued": "spare"}.get(end, "work")
-    training = make_training(steps=200, resources={"slurm_partition": partition, "slurm_extra": "--nodelist=n1"})
+    training = make_training(steps=150, resources={"slurm_partition": partition, "slurm_extra": "--nodelist=n1"})
     with training.running() as process:
         job = training.job(process)
         training.await_step(2, process)
@@ -76,7 +82,7 @@ def test_a_job_that_dies_is_followed_by_another_or_comes_back(make_training, clu
         if end == "scancel":
             cluster.scancel(job)
         elif end == "kill":
-            cluster.scancel("--signal=KILL", "--full", job)
+            training.send(signal.SIGKILL, job)
         elif end == "signalled":  # as Slurm does before the time limit
             cluster.scancel("--signal=USR2", job)
             training.await_(lambda: _let_start(cluster, job), process, "was not requeued")
@@ -98,7 +104,7 @@ def test_a_job_that_dies_is_followed_by_another_or_comes_back(make_training, clu
 
 
 def test_ctrl_c_cancels_the_job_and_the_next_call_goes_on(make_training, cluster, tmp_path):
-    training = make_training(steps=200)
+    training = make_training(steps=150)
     with training.running() as process:
         job = training.job(process)
         training.await_step(2, process)
@@ -115,7 +121,7 @@ def test_ctrl_c_cancels_the_job_and_the_next_call_goes_on(make_training, cluster
 
 
 def test_a_follower_that_was_killed_leaves_its_job_to_the_next(make_training, cluster, tmp_path):
-    training = make_training(steps=200)
+    training = make_training(steps=150)
     with training.running() as process:
         job = training.job(process)
         training.await_step(2, process)
@@ -129,12 +135,13 @@ def test_a_follower_that_was_killed_leaves_its_job_to_the_next(make_training, cl
     training.assert_as_if_undisturbed(tmp_path)
 
 
+@long
 def test_a_job_of_other_settings_is_ended_before_the_model_is_trained(make_training, cluster):
-    training = make_training(steps=200)
+    training = make_training(steps=150)
     with training.running() as process:
         job = training.job(process)
         training.await_step(1, process)
-    training.settings = settings_of(steps=200, learning_rate=1e-4)
+    training.settings = settings_of(steps=150, learning_rate=1e-4)
     with training.running() as process:
         other = training.job(process, but=(job,))
         assert cluster.state(job) == "CANCELLED"
@@ -143,14 +150,60 @@ def test_a_job_of_other_settings_is_ended_before_the_model_is_trained(make_train
     cluster.await_state(other, "CANCELLED")
 
 
+@long
+def test_a_job_that_hangs_until_its_time_limit_is_followed_by_another(make_training, cluster, tmp_path):
+    training = make_training(steps=30, resources={"runtime": 1})
+    with training.running() as process:
+        job = training.job(process)
+        training.await_step(1, process)
+        training.send(signal.SIGSTOP, job)
+        cluster.await_state(job, "TIMEOUT", patience_s=150)
+        other = training.job(process, but=(job,))
+        while process.poll() is None:
+            _let_start(cluster, other)
+            time.sleep(0.5)
+        assert process.returncode == 0, training.told()
+    assert f"job {job} ended as TIMEOUT" in training.told()
+    training.assert_as_if_undisturbed(tmp_path)
+
+
+@long
+def test_a_job_that_ran_out_of_memory_is_followed_by_one_with_twice_as_much(make_training, cluster, tmp_path):
+    training = make_training(steps=3, resources={"mem_mb": 250})
+    with training.running() as process:
+        assert process.wait(300) == 0, training.told()
+    jobs = [attempt["job"] for attempt in training.attempts()]
+    asked = [cluster.job(job)["MinMemoryNode"] for job in jobs]
+    assert asked[:2] == ["250M", "500M"]
+    assert "with 2 times the memory" in training.told()
+
+
+@long
+def test_a_node_that_is_lost_gives_the_job_back_to_slurm(make_training, cluster, tmp_path):
+    training = make_training(steps=150, resources={"slurm_extra": "--nodelist=n2"})
+    with training.running() as process:
+        job = training.job(process)
+        training.await_step(2, process)
+        cluster.fail_node("n2")
+        training.await_(lambda: cluster.state(job) != "RUNNING", process, "the node is not missed")
+        cluster.start_node("n2")
+        while process.poll() is None:
+            _let_start(cluster, job)
+            time.sleep(0.5)
+        assert process.returncode == 0, training.told()
+    assert [(attempt["job"], attempt["restart"]) for attempt in training.attempts()] == [(job, 0), (job, 1)]
+    training.assert_as_if_undisturbed(tmp_path)
+
+
+@long
 def test_jobs_that_die_again_and_again_end_it_with_the_end_of_their_log(make_training, cluster):
-    training = make_training(steps=200, job_retries=1, save_every_s=1000.0)
+    training = make_training(steps=150, job_retries=1, save_every_s=1000.0)
     with training.running() as process:
         jobs = []
         for _ in range(2):
             jobs.append(training.job(process, but=jobs))
             training.await_(lambda: training.attempt_files(jobs[-1]), process, "no attempt")
-            cluster.scancel("--signal=KILL", "--full", jobs[-1])
+            training.send(signal.SIGKILL, jobs[-1])
         assert process.wait(120) == 2
     assert f"job {jobs[0]} ended as FAILED" in training.told()
     assert "(1 of 1 retries)" in training.told()

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline_lib.errors import UserError
 from pipeline_lib.network import build_network
 from pipeline_lib.settings.stages import science
 from pipeline_lib.training.checkpoint import load_checkpoint
+from pipeline_lib.training.interruption import TIME_LIMIT, StoppedError, StopRequest
 from pipeline_lib.training.loss import masked_bce
 from pipeline_lib.training.train import VALIDATION_STREAM, _sampler, train_segment
 
@@ -190,6 +192,28 @@ def test_a_signal_saves_between_steps_and_the_next_run_continues(stripes, make_s
     with pytest.raises(UserError, match=message):
         train_segment(make_settings(), *volumes, tmp_path / "stopped", end_step=12)
     assert signal.getsignal(number) is before
+    train_segment(make_settings(), *volumes, tmp_path / "stopped", end_step=12)
+    assert_same_training(checkpoint_of(tmp_path / "stopped", 12), checkpoint_of(tmp_path / "undisturbed", 12))
+
+
+@pytest.mark.parametrize(
+    ("left_s", "step_s", "stops"), [(100.0, 9.0, True), (100.0, 3.0, False), (91.0, 0.0, False), (89.0, 0.0, True)]
+)
+def test_training_stops_where_the_time_left_may_not_suffice_for_another_step(left_s, step_s, stops, monkeypatch):
+    monkeypatch.setattr("pipeline_lib.training.interruption.time.time", lambda: 1000.0)
+    stop = StopRequest(ends_at_s=1000.0 + left_s, margin_s=90.0 if step_s == 0 else 95.0)
+    stop.look_at_clock(step_s)
+    assert stop.received == ("the time limit" if stops else None)
+
+
+def test_a_time_limit_saves_between_steps_and_the_next_run_continues(stripes, make_settings, tmp_path):
+    volumes = [stripes("train")], []
+    train_segment(make_settings(), *volumes, tmp_path / "undisturbed", end_step=12)
+    for step in range(1, 4):  # at least one step each, or it would never end
+        late = StopRequest(ends_at_s=time.time() + 5, margin_s=10.0)
+        with pytest.raises(StoppedError, match=f"interrupted by the time limit at step {step} of 12 and is saved") as caught:
+            train_segment(make_settings(), *volumes, tmp_path / "stopped", end_step=12, stop=late)
+        assert caught.value.reason == TIME_LIMIT
     train_segment(make_settings(), *volumes, tmp_path / "stopped", end_step=12)
     assert_same_training(checkpoint_of(tmp_path / "stopped", 12), checkpoint_of(tmp_path / "undisturbed", 12))
 
