@@ -8,12 +8,12 @@ from pipeline_lib.geometry import BlockGrid
 
 def reduced_blocks(affinities, block_vox, points_vox, **options):
     """The forests of all blocks, as an array of the shape of the grid; odd ones are given all points, others those in them."""
-    grid = BlockGrid(affinities.shape[1:], block_vox)
+    grid, all_points = BlockGrid(affinities.shape[1:], block_vox), np.asarray(points_vox).astype(np.int64)
     forests = np.empty(len(grid), object)
     for i, block in enumerate(grid):
         edges = affinities[(slice(None), *block.write_box.slices)]
         options = {"threads": 1, **options}
-        points = points_vox if i % 2 else points_vox[grid.blocks_at(points_vox) == i]
+        points = points_vox if i % 2 else all_points[grid.blocks_at(all_points) == i]
         forests[i] = reduce_block(edges, block.write_box, grid.shape_vox, points_vox=points, **options)
     return forests.reshape(grid.counts)
 
