@@ -129,7 +129,8 @@ class SubmittedTraining:
         """A signal to the process that trains, as its system would send it: nothing of Slurm knows."""
         for process in processes_of(self.cluster.folder):
             with suppress(psutil.Error):
-                if "submitit.core._submit" in process.cmdline() and process.environ()["SLURM_JOB_ID"] == job:
+                is_task = "submitit.core._submit" in process.cmdline() and process.name() != "srun"
+                if is_task and process.environ()["SLURM_JOB_ID"] == job:
                     process.send_signal(number)
                     return
         raise AssertionError(f"job {job} does not train")

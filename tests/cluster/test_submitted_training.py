@@ -151,23 +151,6 @@ def test_a_job_of_other_settings_is_ended_before_the_model_is_trained(make_train
 
 
 @long
-def test_a_job_that_hangs_until_its_time_limit_is_followed_by_another(make_training, cluster, tmp_path):
-    training = make_training(steps=30, resources={"runtime": 1})
-    with training.running() as process:
-        job = training.job(process)
-        training.await_step(1, process)
-        training.send(signal.SIGSTOP, job)
-        cluster.await_state(job, "TIMEOUT", patience_s=150)
-        other = training.job(process, but=(job,))
-        while process.poll() is None:
-            _let_start(cluster, other)
-            time.sleep(0.5)
-        assert process.returncode == 0, training.told()
-    assert f"job {job} ended as TIMEOUT" in training.told()
-    training.assert_as_if_undisturbed(tmp_path)
-
-
-@long
 def test_a_job_that_ran_out_of_memory_is_followed_by_one_with_twice_as_much(make_training, cluster, tmp_path):
     training = make_training(steps=3, resources={"mem_mb": 250})
     with training.running() as process:
@@ -179,7 +162,7 @@ def test_a_job_that_ran_out_of_memory_is_followed_by_one_with_twice_as_much(make
 
 
 @long
-def test_a_node_that_is_lost_gives_the_job_back_to_slurm(make_training, cluster, tmp_path):
+def test_a_lost_node_ends_nothing(make_training, cluster, tmp_path):
     training = make_training(steps=150, resources={"slurm_extra": "--nodelist=n2"})
     with training.running() as process:
         job = training.job(process)
@@ -191,7 +174,9 @@ def test_a_node_that_is_lost_gives_the_job_back_to_slurm(make_training, cluster,
             _let_start(cluster, job)
             time.sleep(0.5)
         assert process.returncode == 0, training.told()
-    assert [(attempt["job"], attempt["restart"]) for attempt in training.attempts()] == [(job, 0), (job, 1)]
+    # Slurm starts the job again; its node, when it is back, may end that start too, as what it had been told to end before.
+    (first, *_, last) = training.attempts()
+    assert (first["job"], first["ended"], last["ended"]) == (job, "", "completed")
     training.assert_as_if_undisturbed(tmp_path)
 
 
