@@ -11,6 +11,7 @@ mkdir -p starts done
 echo $SLURM_JOB_ID >> starts/$n
 if [ $(wc -l < starts/$n) = 1 ]; then
     case $n in
+        completes) ;;
         fails) exit 3;;
         memory) python3 -c "import time; held = b'1' * 900_000_000; time.sleep(600)";;
         *) sleep 600;;
@@ -38,17 +39,16 @@ def test_every_end_of_a_job_continues_the_run(cluster, tmp_path):
         start = time.monotonic()
         cluster.scancel(jobs["cancelled"])
         cluster.await_state(jobs["cancelled"], "CANCELLED")
-        urgent = cluster.sbatch(
-            "sleep 5", "-p", "work", "-w", "n1", "-c", str(CPUS_PER_NODE)
-        )  # once the others there have ended
+        # All processors of the node but that of the job that waits for its time limit.
+        urgent = cluster.sbatch("sleep 5", "-p", "work", "-w", "n1", "-c", str(CPUS_PER_NODE - 1))
+        for name in ("preempted", "requeued"):  # the profile says that Slurm shall requeue nothing
+            cluster.await_state(jobs[name], "PREEMPTED", patience_s=150)
         for name in ("memory", "fails"):
             cluster.await_state(jobs[name], "FAILED")
         cluster.fail_node("n2")
         cluster.await_state(jobs["node"], "NODE_FAIL")
         cluster.start_node("n2")
         cluster.await_state(jobs["timeout"], "TIMEOUT", patience_s=150)
-        for name in ("preempted", "requeued"):  # the profile says that Slurm shall requeue nothing
-            cluster.await_state(jobs[name], "PREEMPTED")
         cluster.await_state(urgent, "COMPLETED")
         assert process.wait(ENDS_S) == 0, workflow.output()
         assert time.monotonic() - start < ENDS_S
