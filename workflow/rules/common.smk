@@ -163,10 +163,6 @@ def memory_mb(wc, threads):
     return int(0.9 * installed_memory_mb() * threads / max(CORES, threads))
 
 
-if EXPERIMENT.is_sweep and workflow.is_main_process:
-    logger.info(EXPERIMENT.summary())
-
-
 MEMORY = {} if "mem_mb" in BY_DEFAULT else {"mem_mb": memory_mb}
 
 

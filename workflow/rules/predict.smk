@@ -5,17 +5,6 @@ PREDICTED_FROM = {
 }
 
 
-NETWORKS, MEANS = (
-    "|".join(
-        re.escape(name)
-        for name, paths in PREDICTIONS.items()
-        if isinstance(paths.project, Ensemble) == is_mean
-    )
-    or "none"
-    for is_mean in (False, True)
-)
-
-
 rule predict:
     input:
         **PREDICTED_FROM,
@@ -25,7 +14,7 @@ rule predict:
     log:
         f"{FOLDER}/logs/predict/{{prediction}}/{{volume}}.log",
     wildcard_constraints:
-        prediction=NETWORKS,
+        prediction="(?:best|last)-[^/]+",
     conda:
         "../../environment.yml"
     threads: CORES
@@ -75,7 +64,7 @@ rule average:
     log:
         f"{FOLDER}/logs/average/{{prediction}}/{{volume}}.log",
     wildcard_constraints:
-        prediction=MEANS,
+        prediction="mean-[^/]+",  # of the networks of an ensemble
     conda:
         "../../environment.yml"
     threads: CORES
