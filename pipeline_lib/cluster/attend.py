@@ -69,7 +69,7 @@ def _cancel_left(name: str) -> None:
     """Jobs of a workflow on this folder that was killed: they cannot be taken up, and would write beside the new ones."""
     end = time.monotonic() + 300
     told = False
-    while left := [job for job, its_name in slurm.job_names().items() if its_name.startswith(name)]:
+    while left := list(slurm.jobs_named(name)):
         if not told:
             print(f"cancelling {len(left)} jobs of a workflow that was killed: {' '.join(left)}", file=sys.stderr, flush=True)
             told = True
@@ -145,7 +145,7 @@ class _Attendant:
     def cancel_jobs(self, active_jobs: Any) -> None:
         self._is_ending = True
         self._executor._job_submission_executor.shutdown(wait=True, cancel_futures=True)
-        mine = [job for job, name in slurm.job_names().items() if name == self._executor.run_uuid]
+        mine = list(slurm.jobs_named(self._executor.run_uuid))
         slurm.cancel(mine)
         print(f"cancelled {len(mine)} jobs", file=sys.stderr, flush=True)
 

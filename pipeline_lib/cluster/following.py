@@ -16,7 +16,7 @@ import psutil
 from pipeline_lib.cluster import slurm
 from pipeline_lib.cluster.attempts import COMPLETED, MISTAKE, last_of, read_attempts
 from pipeline_lib.cluster.attend import says_out_of_memory
-from pipeline_lib.cluster.job_states import MAY_COME_BACK, JobState, jobs_named, state_of
+from pipeline_lib.cluster.job_states import MAY_COME_BACK, JobState, state_of
 from pipeline_lib.cluster.submission import Submission
 from pipeline_lib.cluster.submitted import log_of
 from pipeline_lib.errors import UserError
@@ -172,7 +172,7 @@ def _cancelling(submission: Submission) -> Iterator[None]:
 
 def _cancel(submission: Submission) -> None:
     try:
-        jobs = jobs_named(submission.name)
+        jobs = slurm.jobs_named(submission.name)
         slurm.cancel(jobs)
     except UserError as error:
         say(f"its job could not be cancelled: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -50,11 +51,6 @@ def state_of(job: str) -> JobState | None:
     return JobState(name, "" if why in ("None", "") else why)
 
 
-def jobs_named(prefix: str) -> dict[str, str]:
-    """The names of this user's jobs that are not done and begin so, by their ids."""
-    return {job: name for job, name in slurm.job_names().items() if name.startswith(prefix)}
-
-
 def own_end_s() -> float | None:
     """When Slurm will end the job that this process is part of, in seconds since the epoch; None where nothing says so."""
     job = os.environ.get("SLURM_JOB_ID")
@@ -69,18 +65,6 @@ def own_end_s() -> float | None:
         except UserError:
             time.sleep(1)
         else:
-            left_s = _seconds(left)
-            return None if left_s is None else time.time() + left_s
+            left_s = slurm.seconds(left)
+            return None if left_s is None or math.isinf(left_s) else time.time() + left_s
     return None
-
-
-def _seconds(text: str) -> float | None:
-    """Of [days-][hours:]minutes:seconds; None for UNLIMITED and the like."""
-    days, _, clock = text.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdecimal() for part in parts):
-        return None
-    seconds = 0
-    for part in parts:
-        seconds = 60 * seconds + int(part)
-    return float(seconds + 86400 * int(days or 0))

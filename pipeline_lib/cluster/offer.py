@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline_lib.cluster import slurm
+from pipeline_lib.errors import UserError
 
 _GPU = re.compile(r"(?:^|,)gpu(?::([A-Za-z0-9_.]+?))?:(\d+)(?=[(,]|$)")
 _AGE = re.compile(r"^MinJobAge\s*=\s*(\d+)", re.MULTILINE)
@@ -52,7 +52,7 @@ def read_offer() -> Offer:
     partitions = {}
     for told in map(_pairs, slurm.ask("scontrol", "--oneliner", "show", "partition").splitlines()):
         name = told["PartitionName"]
-        longest_min = minutes(told["MaxTime"])
+        longest_min = _minutes(told["MaxTime"])
         partitions[name] = Partition(
             name, told["State"] == "UP", told["Default"] == "YES", longest_min, tuple(nodes.get(name, ()))
         )
@@ -68,13 +68,11 @@ def _node(told: Mapping[str, str]) -> Node:
     return Node(told["NodeName"], processors, int(told["RealMemory"]) - int(told.get("MemSpecLimit", 0)), gpus)
 
 
-def minutes(text: str) -> float:
-    """Of [days-]hours:minutes:seconds, as Slurm prints times."""
-    if text in ("UNLIMITED", "INFINITE"):
-        return math.inf
-    days, _, clock = text.rpartition("-")
-    hours, mins, seconds = (int(part) for part in clock.split(":"))
-    return int(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+def _minutes(text: str) -> float:
+    found = slurm.seconds(text)
+    if found is None:
+        raise UserError(f"scontrol: expected a time such as 1-12:00:00 or UNLIMITED, got {text!r}")
+    return found / 60
 
 
 def _pairs(line: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Iterable
 
@@ -33,10 +34,25 @@ def answers() -> bool:
     return True
 
 
-def job_names() -> dict[str, str]:
-    """The names of this user's jobs that are not done, by their ids."""
+def jobs_named(prefix: str) -> dict[str, str]:
+    """The names of this user's jobs that are not done and begin so, by their ids."""
     lines = ask("squeue", "--me", "--noheader", "--format", "%i %j").splitlines()
-    return {job: name for job, _, name in (line.strip().partition(" ") for line in lines)}
+    found = (line.strip().partition(" ") for line in lines)
+    return {job: name for job, _, name in found if name.startswith(prefix)}
+
+
+def seconds(text: str) -> float | None:
+    """Of [days-][hours:]minutes:seconds, as Slurm prints times; infinite without a limit, None for what is no time."""
+    if text in ("UNLIMITED", "INFINITE"):
+        return math.inf
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts):
+        return None
+    found = 0
+    for part in parts:
+        found = 60 * found + int(part)
+    return float(found + 86400 * int(days or 0))
 
 
 def cancel(jobs: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline_lib.artefacts import write_json
 from pipeline_lib.cluster import slurm
-from pipeline_lib.cluster.job_states import jobs_named, state_of
+from pipeline_lib.cluster.job_states import state_of
 from pipeline_lib.cluster.submitted import SubmittedTraining, log_of
 from pipeline_lib.errors import UserError
 
@@ -109,7 +109,7 @@ class Submission:
         """A job of this training that is in the queue or runs. Those of other settings are ended, as is one that is ending."""
         end = time.monotonic() + _ENDING_S
         while True:
-            jobs = jobs_named(self._name_of_folder)
+            jobs = slurm.jobs_named(self._name_of_folder)
             others = [job for job, name in jobs.items() if name != self.name]
             mine = [job for job, name in jobs.items() if name == self.name]
             states = {job: state_of(job) for job in mine}

@@ -134,7 +134,7 @@ def test_memory_per_processor_is_left_as_it_is():
 
 
 def test_jobs_that_do_not_end_are_named(monkeypatch):
-    monkeypatch.setattr(slurm, "job_names", lambda: {"5": "em-x_run"})
+    monkeypatch.setattr(slurm, "jobs_named", lambda prefix: {"5": "em-x_run"})
     monkeypatch.setattr(slurm, "cancel", lambda jobs: None)
     monkeypatch.setattr("pipeline_lib.cluster.attend.time", SimpleNamespace(monotonic=iter([0, 301]).__next__))
     from pipeline_lib.cluster.attend import _cancel_left

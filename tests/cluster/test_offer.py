@@ -6,8 +6,9 @@ import pytest
 
 from pipeline_lib.cluster import offer, slurm
 from pipeline_lib.cluster.check import never_start
-from pipeline_lib.cluster.offer import Node, Offer, Partition, minutes, read_offer
+from pipeline_lib.cluster.offer import Node, Offer, Partition, read_offer
 from pipeline_lib.cluster.requests import Plan, Request
+from pipeline_lib.errors import UserError
 
 NODES = """\
 NodeName=g1 CPUTot=64 CPUEfctv=62 Gres=gpu:a100:4(S:0-1),gpu:t4:2,nvme:1 OS=Linux 6.1 #1 RealMemory=500000 MemSpecLimit=2000 \
@@ -45,9 +46,19 @@ def test_gpus_without_a_type():
     assert offer._GPU.findall("nvme:1,gpu:8(S:0-1)") == [("", "8")]
 
 
-@pytest.mark.parametrize(("text", "expected"), [("UNLIMITED", math.inf), ("1-00:00:00", 1440), ("01:30:30", 90.5)])
-def test_minutes(text, expected):
-    assert minutes(text) == expected
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("UNLIMITED", math.inf), ("1-00:00:00", 86400), ("01:30:30", 5430), ("1:05", 65), ("59", 59), ("INVALID", None)],
+)
+def test_seconds(text, expected):
+    assert slurm.seconds(text) == expected
+
+
+def test_a_time_that_is_none(monkeypatch):
+    texts = {"node": NODES, "partition": PARTITIONS.replace("UNLIMITED", "ages"), "config": ""}
+    monkeypatch.setattr(slurm, "ask", lambda *command: texts[command[-1]])
+    with pytest.raises(UserError, match=r"scontrol: expected a time such as 1-12:00:00 or UNLIMITED, got 'ages'"):
+        read_offer()
 
 
 def request(partition="gpu", processors=1, memory_mb=None, gpus=0, gpu_model=""):
