@@ -6,6 +6,7 @@ Science settings are a rule's parameter, so that a change re-runs the stage. Exe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -97,11 +98,11 @@ def execution(settings: BaseModel) -> dict[str, Any]:
     return _part(settings, execution=True)
 
 
-def flattened(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Values of nested settings by their dotted paths."""
+def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Values of nested settings by their dotted paths; a list is one value."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= flattened(value, f"{above}{key}.") if isinstance(value, dict) and value else {f"{above}{key}": value}
+        flat |= flattened(value, f"{above}{key}.") if isinstance(value, Mapping) and value else {f"{above}{key}": value}
     return flat
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
@@ -152,17 +152,19 @@ class SweepSettings(Settings):
 
 def names_of(variants: list[Changed]) -> list[str]:
     """What varies, in short: the end of each path that is enough to tell it from the others, and the value."""
-    short = _short_names({path: None for changed in variants for path in changed})
+    short = short_names(dict.fromkeys(path for changed in variants for path in changed))
     return [" ".join(f"{short[path]}={_text(value)}" for path, value in changed.items()) for changed in variants]
 
 
-def _short_names(paths: Mapping[str, None]) -> dict[str, str]:
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The ends of dotted paths, as long as is needed to tell them apart."""
+    paths = list(paths)
     short = {}
     for path in paths:
         keys = path.split(".")
         ends = [".".join(keys[-n:]) for n in range(1, len(keys) + 1)]
         others = [other for other in paths if other != path]
-        short[path] = next(end for end in ends if end == path or not any(f".{o}".endswith(f".{end}") for o in others))
+        short[path] = next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), path)
     return short
 
 

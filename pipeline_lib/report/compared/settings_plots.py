@@ -11,9 +11,9 @@ from pipeline_lib.report.compared.groups import Sweep
 from pipeline_lib.report.compared.measures import MAIN, Measure
 from pipeline_lib.report.compared.runs import SPLITS
 from pipeline_lib.report.compared.setting_charts import MOST_BARS, Point, limits_of, points_of, setting_chart
-from pipeline_lib.report.compared.swept import short_names
 from pipeline_lib.report.compared.tables import is_scored
 from pipeline_lib.report.html import Html, caption, chart, details, element, joined, section
+from pipeline_lib.settings.sweep import short_names
 
 _MOST_SETTINGS = 6
 _N_OPEN = 2  # measures that are shown at once; the others are folded

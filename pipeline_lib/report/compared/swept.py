@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline_lib.report.compared.runs import ComparedRun
+from pipeline_lib.settings.stages import flattened
 
 MISSING = object()  # of a setting that a run does not have
 
@@ -62,30 +63,10 @@ def swept_paths(runs: Iterable[ComparedRun], base: Mapping[str, Any]) -> list[st
     return [path for path in paths if len({canonical(value_of(run, path, base)) for run in runs}) > 1]
 
 
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """The ends of dotted paths, as long as is needed to tell them apart."""
-    names = {}
-    for path in paths:
-        keys = path.split(".")
-        ends = [".".join(keys[-n:]) for n in range(1, len(keys) + 1)]
-        others = [other for other in paths if other != path]
-        names[path] = next((end for end in ends if not any(f".{other}".endswith(f".{end}") for other in others)), path)
-    return names
-
-
-def leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of nested mappings; a list is one value."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def differences(runs: Sequence[ComparedRun], base: Mapping[str, Any]) -> dict[str, tuple[Any, list[Any]]]:
     """Path -> value in the base, values in all runs, of every setting that some run has other than the base."""
-    of_base = dict(leaves(base))
-    of_runs = [dict(leaves(run.contents.settings)) | run.changed for run in runs]
+    of_base = flattened(base)
+    of_runs = [flattened(run.contents.settings) | run.changed for run in runs]
     paths = dict.fromkeys([*(path for run in runs for path in run.changed), *of_base, *(p for own in of_runs for p in own)])
     found = {}
     for path in paths:

@@ -8,9 +8,10 @@ from pipeline_lib.report.compared.groups import Group, Sweep
 from pipeline_lib.report.compared.measures import ALL, MAIN, Estimate, Measure, estimate_of_run
 from pipeline_lib.report.compared.runs import SPLITS, ScoredRun
 from pipeline_lib.report.compared.sortable import Cell, Column, sortable
-from pipeline_lib.report.compared.swept import MISSING, canonical, is_number, short_names, told, value_of
+from pipeline_lib.report.compared.swept import MISSING, canonical, is_number, told, value_of
 from pipeline_lib.report.html import Html, caption, details, element, joined, section
 from pipeline_lib.report.units import decimal, duration
+from pipeline_lib.settings.sweep import short_names
 
 _NONE = "\u2013"
 _MOST_OPEN = 60  # runs

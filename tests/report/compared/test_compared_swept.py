@@ -9,11 +9,11 @@ from pipeline_lib.report.compared.swept import (
     MISSING,
     canonical,
     differences,
-    short_names,
     swept_paths,
     told,
     value_of,
 )
+from pipeline_lib.settings.sweep import short_names
 
 BASE = {"seed": 0, "training": {"rate": 0.1, "steps": 100}, "sizes": [1, 2], "names": {}}
 
