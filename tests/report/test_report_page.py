@@ -3,62 +3,30 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import pytest
+from page_reader import Reader
 
 from pipeline_lib.errors import UserError
 from pipeline_lib.report import ReportContents, charts, headline_text, write_report
 
-VOID = {"meta", "link", "img", "br"}
 
-
-class Reader(HTMLParser):
-    """Text, images and links of a page; complains about tags that do not pair up."""
+class ReportReader(Reader):
+    """Of a report, which has no script and says of each image what it shows."""
 
     def __init__(self, page: str) -> None:
-        super().__init__()
-        self.raw = page
-        self.open: list[str] = []
-        self.texts: list[str] = []
-        self.sources: list[str] = []
-        self.links: list[str] = []
-        self.anchors: set[str] = set()
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
-        assert tag != "script"
-        if tag == "img":
-            assert told["alt"]
-            self.sources.append(told["src"] or "")
-        if "href" in told:
-            self.links.append(told["href"] or "")
-        if "id" in told:
-            self.anchors.add(told["id"] or "")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
+        super().__init__(page)
+        assert self.n_scripts == 0
+        assert all(self.alts)
 
 
-def write(told: dict[str, Any], folder: Path) -> Reader:
+def write(told: dict[str, Any], folder: Path) -> ReportReader:
     output = folder / "report" / "index.html"
     write_report(ReportContents.from_json(json.dumps(told)), output)
-    return Reader(output.read_text(encoding="utf-8"))
+    return ReportReader(output.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -72,11 +40,11 @@ def metrics_of(told: dict[str, Any], volume: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def page(finished_run: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Reader:
+def page(finished_run: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> ReportReader:
     return write(finished_run, tmp_path_factory.mktemp("page"))
 
 
-def test_the_headline_numbers_are_there(page: Reader, finished_run: dict[str, Any]) -> None:
+def test_the_headline_numbers_are_there(page: ReportReader, finished_run: dict[str, Any]) -> None:
     scores = metrics_of(finished_run, "test-0003")
     skeletons, voxels = scores["skeletons"], scores["voxels"]
     assert f"NERL {skeletons['nerl']:.3f} at merge tolerance 0 nodes" in page.text
@@ -90,17 +58,17 @@ def test_the_headline_numbers_are_there(page: Reader, finished_run: dict[str, An
         assert f"{value:.3f}" in page.text
 
 
-def test_nothing_is_fetched(page: Reader) -> None:
+def test_nothing_is_fetched(page: ReportReader) -> None:
     assert all(source.startswith("data:") for source in page.sources)
     assert all(link.startswith("#") or link == "data:," for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} == page.anchors
 
 
-def test_the_style_fetches_nothing_either(page: Reader) -> None:
+def test_the_style_fetches_nothing_either(page: ReportReader) -> None:
     assert not re.search(r"https?:|url\(|@import|<script|src=\"(?!data:)", page.raw)
 
 
-def test_every_image_decodes(page: Reader) -> None:
+def test_every_image_decodes(page: ReportReader) -> None:
     kinds = {"image/webp": 0, "image/svg+xml": 0}
     for source in page.sources:
         kind, data = source.removeprefix("data:").split(";base64,")
@@ -113,12 +81,12 @@ def test_every_image_decodes(page: Reader) -> None:
     assert kinds == {"image/webp": 3 * (4 + 4 + 3) + n_errors, "image/svg+xml": 3 + 4 + 1 + 2 * 2}
 
 
-def test_a_volume_without_truth_is_shown_and_called_so(page: Reader) -> None:
+def test_a_volume_without_truth_is_shown_and_called_so(page: ReportReader) -> None:
     assert "No truth for fresh: segmented and shown below, not scored." in page.text
     assert "No truth: not scored." in page.text
 
 
-def test_errors_are_listed_with_their_places(page: Reader, finished_run: dict[str, Any]) -> None:
+def test_errors_are_listed_with_their_places(page: ReportReader, finished_run: dict[str, Any]) -> None:
     header, *rows = (Path(finished_run["evaluation"]) / "test-0003" / "errors.csv").read_text().splitlines()
     assert len(rows) == 1
     error = dict(zip(header.split(","), rows[0].split(","), strict=True))
@@ -126,7 +94,7 @@ def test_errors_are_listed_with_their_places(page: Reader, finished_run: dict[st
     assert ", ".join(f"{float(error[f'{axis}_nm']):.0f}" for axis in "zyx") in page.text
 
 
-def test_settings_versions_and_folders_are_there(page: Reader, finished_run: dict[str, Any]) -> None:
+def test_settings_versions_and_folders_are_there(page: ReportReader, finished_run: dict[str, Any]) -> None:
     assert "note: <b> & 'quotes'" in page.text
     assert "torch 9.8.7" in page.text
     assert "reason twice as fast" in page.text
@@ -221,5 +189,5 @@ def test_an_error_leaves_nothing_half_written(own_run: dict[str, Any], tmp_path:
     assert not (tmp_path / "report").exists()
 
 
-def test_equal_results_give_an_equal_page(page: Reader, finished_run: dict[str, Any], tmp_path: Path) -> None:
+def test_equal_results_give_an_equal_page(page: ReportReader, finished_run: dict[str, Any], tmp_path: Path) -> None:
     assert write(finished_run, tmp_path).raw == page.raw

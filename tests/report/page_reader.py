@@ -1,4 +1,4 @@
-"""What stands on a page of a comparison."""
+"""What stands on a page of a report or a comparison."""
 
 from html.parser import HTMLParser
 from typing import Any
