@@ -1,14 +1,33 @@
-"""The list of a project's results as a table for the terminal."""
+"""The results of a project: listed as a table for the terminal, and removed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
 
-from pipeline_lib.artefacts.runs import Artefact
+import typer
+
+from pipeline_lib.artefacts.runs import Artefact, list_artefacts
+from pipeline_lib.artefacts.runs import prune as prune_artefacts
+from pipeline_lib.settings import load_experiment
 
 _HEADER = ("", "result", "state", "size", "age", "set otherwise than in the first config")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+def runs(
+    configs: Annotated[list[Path], typer.Argument(help="All current configs of a project; what none of them needs can go.")],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what no current config needs, after listing it.")] = False,
+) -> None:
+    """List every result of a project: its size and age, what it was made with, and whether a config needs it."""
+    projects = [run.project for path in configs for run in load_experiment(path).runs]
+    artefacts = list_artefacts(projects)
+    typer.echo(runs_table(artefacts))
+    if prune:
+        gone = prune_artefacts(projects)
+        typer.echo(f"deleted {len(gone)} results, {sum(artefact.size_bytes for artefact in gone) / 1e6:.1f} MB")
 
 
 def runs_table(artefacts: Sequence[Artefact]) -> str:
