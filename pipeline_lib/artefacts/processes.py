@@ -61,8 +61,28 @@ def children_ignore_stop_signals() -> Iterator[None]:
     """Processes started in this block never see the signals: a terminal and Slurm send them to a whole group, where the stage
     alone shall answer. Signals that arrive meanwhile reach this process at the end of the block."""
     resource_tracker.ensure_running()  # multiprocessing starts it with the first child, and unblocks signals after that
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with _answered_later():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _answered_later() -> Iterator[None]:
+    """A mask holds for one thread: a signal that another thread takes would run its handler in the middle of the block."""
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
+        replaced = {}
+    for number in replaced:
+        signal.signal(number, lambda number, frame: arrived.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)

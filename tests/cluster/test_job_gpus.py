@@ -1,11 +1,14 @@
 """A job that asks for a GPU is one process that sees one."""
 
+import shlex
+import sys
+
 from cluster_project import adapted
 from trivial_jobs import TrivialJobs
 
-COMMAND = """
+COMMAND = f"""
 mkdir -p seen done
-python -c '
+{shlex.quote(sys.executable)} -c '
 import os
 from pipeline_lib.artefacts.gpus import own_gpus
 with own_gpus(1):
