@@ -19,6 +19,7 @@ import psutil
 
 NODES = ("n1", "n2")
 DAEMONS = ("munged", "slurmctld", "slurmd")
+ACCOUNTING_DAEMONS = ("mariadbd", "slurmdbd")
 CPUS_PER_NODE, MEMORY_PER_NODE_MB, GPUS_PER_NODE = 4, 6000, 1
 PATIENCE_S = 120
 
@@ -48,7 +49,7 @@ ReturnToService=2
 SlurmdTimeout=15
 SlurmctldTimeout=10
 KillWait=5
-MinJobAge=3600
+MinJobAge={remembers_s}
 OverTimeLimit=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
@@ -62,21 +63,55 @@ PartitionName=work Nodes=n[1-2] Default=YES MaxTime=1:00:00 DefMemPerCPU=100 Pri
 PartitionName=spare Nodes=n[1-2] MaxTime=1:00:00 DefMemPerCPU=100 PriorityTier=1 PreemptMode=REQUEUE
 PartitionName=spare_cancel Nodes=n[1-2] MaxTime=1:00:00 DefMemPerCPU=100 PriorityTier=1 PreemptMode=CANCEL
 """
+ACCOUNTING = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePass={folder}/munge.socket
+AccountingStoragePort={ports[0]}
+"""
+ACCOUNTING_DAEMON = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={ports[0]}
+SlurmUser=root
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={ports[1]}
+StorageUser=root
+"""
 
 
 def missing():
     """Why no cluster can be started here; empty where it can."""
-    absent = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name, path=_path_with_daemons())]
+    absent = _absent(*DAEMONS, "sbatch")
     if absent:
-        return f"a Slurm needs {', '.join(absent)}, which are not installed (Debian: slurm-wlm, munge)"
+        return f"a Slurm needs {absent}, which are not installed (Debian: slurm-wlm, munge)"
     return "" if os.geteuid() == 0 else "the daemons of a Slurm of one's own start as root only"
 
 
-class Cluster:
-    """munged, slurmctld and a slurmd for each node. `environment` is what its clients need."""
+def missing_for_accounting():
+    """Why a cluster that can be started here cannot have accounting; empty where it can."""
+    absent = _absent(*ACCOUNTING_DAEMONS, "mariadb-install-db")
+    return f"accounting needs {absent}, which are not installed (Debian: slurmdbd, mariadb-server)" if absent else ""
 
-    def __init__(self, folder):
+
+def _absent(*programs):
+    return ", ".join(name for name in programs if not shutil.which(name, path=_path_with_daemons()))
+
+
+class Cluster:
+    """munged, slurmctld and a slurmd for each node. `environment` is what its clients need.
+
+    accounting: with slurmdbd and a database. remembers_s: for how long squeue lists a job after its end.
+    """
+
+    def __init__(self, folder, *, accounting=False, remembers_s=3600):
         self.folder = Path(folder)
+        self._accounting, self._remembers_s = accounting, remembers_s
         self.environment = {**os.environ, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": _path_with_daemons()}
         self._started = {}
 
@@ -88,6 +123,9 @@ class Cluster:
             start_new_session=True,
         )
         self._start_munged()
+        if self._accounting:
+            self._start_database()
+            self.start_accounting()
         self.start_controller()
         for node in NODES:
             self.start_node(node)
@@ -103,17 +141,25 @@ class Cluster:
     def _write_configuration(self):
         for name in ("state", "spool-n1", "spool-n2"):
             (self.folder / name).mkdir(mode=0o755)
+        ports = _free_ports(5)
+        self._database_port = ports[4]
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(128))
         text = CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0],
+            host=_host(),
             folder=self.folder,
-            ports=_free_ports(3),
+            ports=ports,
+            remembers_s=self._remembers_s,
             cpus=CPUS_PER_NODE,
             memory_mb=MEMORY_PER_NODE_MB,
             gpus=GPUS_PER_NODE,
         )
+        if self._accounting:
+            text += ACCOUNTING.format(folder=self.folder, ports=ports[3:])
+            daemon = self.folder / "slurmdbd.conf"
+            daemon.touch(mode=0o600)  # else it refuses to start
+            daemon.write_text(ACCOUNTING_DAEMON.format(host=_host(), folder=self.folder, ports=ports[3:]))
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "gres.conf").write_text("".join(f"NodeName={node} Name=gpu File=/dev/null\n" for node in NODES))
 
@@ -122,6 +168,21 @@ class Cluster:
         options = [f"--{option}={self.folder / name}" for option, name in paths.items()]
         self._start("munged", "munged", "--foreground", "--force", "--log-file=/dev/null", *options)
         _await((self.folder / "munge.socket").is_socket, "munged did not open its socket")
+
+    def _start_database(self):
+        """Open to all on this machine who know its port; nothing in it is worth a password."""
+        data = self.folder / "database"
+        own = ["--no-defaults", f"--datadir={data}", "--user=root"]
+        self.client("mariadb-install-db", *own, "--auth-root-authentication-method=normal", "--skip-test-db")
+        address = [f"--socket={self.folder / 'database.socket'}", f"--port={self._database_port}", "--bind-address=127.0.0.1"]
+        self._start("mariadbd", "mariadbd", *own, *address, f"--pid-file={self.folder / 'database.pid'}")
+        _await(lambda: _listens(self._database_port), "the database does not answer")
+
+    def start_accounting(self):
+        self._start("slurmdbd", "slurmdbd", "-D")
+        _await(
+            lambda: self.client("sacctmgr", "-n", "list", "cluster", check=False).returncode == 0, "slurmdbd does not answer"
+        )
 
     def start_controller(self):
         self._start("slurmctld", "slurmctld", "-D")
@@ -139,7 +200,7 @@ class Cluster:
         _await(lambda: states() <= {"idle", "mixed", "allocated"}, "the nodes did not come up")
 
     def kill(self, name):
-        """SIGKILL to `slurmctld`, or to the slurmd of a node; its jobs live on, or not, as Slurm likes."""
+        """SIGKILL to a daemon, as `slurmctld`, or `n1` for the slurmd of a node; its jobs live on, or not, as Slurm likes."""
         self._started[name].kill()
         self._started[name].wait()
 
@@ -184,6 +245,9 @@ class Cluster:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def state(self, job):
+        if self._accounting:  # the controller forgets jobs there
+            told = self.client("sacct", "-X", "-n", "-P", "-o", "State", "-j", job).stdout.split()
+            return told[0] if told else "PENDING"
         return self.job(job)["JobState"]
 
     def await_state(self, job, *states, patience_s=PATIENCE_S):
@@ -246,6 +310,10 @@ def _path_with_daemons():
     return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
+def _host():
+    return socket.gethostname().split(".")[0]
+
+
 def _free_ports(n):
     sockets = [socket.socket() for _ in range(n)]
     for each in sockets:
@@ -254,6 +322,11 @@ def _free_ports(n):
     for each in sockets:
         each.close()
     return ports
+
+
+def _listens(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _await(holds, message, patience_s=PATIENCE_S):

@@ -4,8 +4,9 @@ import re
 import time
 
 import pytest
-from blocks_project import blocks_settings
-from cluster_project import ClusterWorkflow, long
+import yaml
+from blocks_project import BLOCKS, JOBS, blocks_settings
+from cluster_project import SHIPPED, ClusterWorkflow, long
 from same_results import assert_same_result
 from small_disk import small_disk
 from small_project import ROOT, Workflow
@@ -82,6 +83,26 @@ def test_a_full_disk_during_a_shard_is_named_and_loses_nothing(local, experiment
         experiment.run()
         assert {path: path.stat().st_mtime_ns for path in done} == done
         assert_same_result(local, experiment)
+
+
+@long
+@pytest.mark.timeout(7200)
+def test_the_demo_ends_as_with_the_local_profile(cluster, tmp_path):
+    """In several jobs for each stage, with as many threads in either."""
+    threads = yaml.safe_load(SHIPPED.read_text())["set-threads"]
+    demo = {**yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), "project": "small", "choice": {}}
+    demo |= {**BLOCKS, "blocks_per_job": JOBS}
+    local = Workflow(tmp_path / "local", workers=True, **demo)
+    local.run("--cores", "2")
+    experiment = ClusterWorkflow(
+        tmp_path / "cluster", cluster, profile_changes={"set-threads": dict.fromkeys(threads, 2)}, **demo
+    )
+    out, _ = experiment.run()
+    print(out[out.rindex("Report:") - 500 :])
+    assert_same_result(local, experiment)
+    nodes = {name: cluster.job(job)["NodeList"] for name, job in experiment.jobs("COMPLETED").items()}
+    for stage in ("predict", "label"):
+        assert {node for name, node in nodes.items() if re.match(f"{stage}_part.*-of-", name)} == {"n1", "n2"}
 
 
 def _shards_on(cluster, experiment, node):

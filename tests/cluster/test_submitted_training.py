@@ -1,8 +1,10 @@
 """Training in Slurm jobs: whatever ends them, it goes on from what was saved, to the weights of a run that was left alone."""
 
+import os
 import shlex
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,43 @@ def test_a_job_of_other_settings_is_ended_before_the_model_is_trained(make_train
         assert f"cancelling {job}, which trains this model with other settings or data" in training.told()
         end_with(process)
     cluster.await_state(other, "CANCELLED")
+
+
+@long
+def test_a_job_that_hangs_until_its_time_limit_is_followed_by_another(make_training, cluster, tmp_path):
+    """In a read that never ends, as from a file system that does not answer: it cannot save when it is told to."""
+    training = make_training(steps=150, resources={"runtime": 1})
+    with training.running() as process:
+        job = training.job(process)
+        training.await_step(2, process)
+        with _never_read(training.volume.folder / "image.zarr"):
+            cluster.await_state(job, "TIMEOUT", patience_s=200)
+        other = training.job(process, "RUNNING", "PENDING", but=(job,))
+        while process.poll() is None:
+            _let_start(cluster, other)
+            time.sleep(0.5)
+        assert process.returncode == 0, training.told()
+    assert f"job {job} ended as TIMEOUT" in training.told()
+    assert "continuing at step" in training.told()
+    training.assert_as_if_undisturbed(tmp_path)
+
+
+@contextmanager
+def _never_read(array):
+    """The chunks of an array are pipes into which nobody writes."""
+    chunks = [path for path in array.rglob("*") if path.is_file() and path.name != "zarr.json"]
+    kept = {path: path.read_bytes() for path in chunks}
+    assert kept
+    for path in chunks:
+        pipe = path.with_name(f"{path.name}.pipe")
+        os.mkfifo(pipe)
+        pipe.replace(path)
+    try:
+        yield
+    finally:
+        for path, content in kept.items():
+            path.unlink()
+            path.write_bytes(content)
 
 
 @long

@@ -23,6 +23,10 @@ ENDS_S = 300
 
 
 def test_every_end_of_a_job_continues_the_run(cluster, tmp_path):
+    every_end_continues(cluster, tmp_path)
+
+
+def every_end_continues(cluster, tmp_path, **profile_changes):
     on_first = ("cancelled", "timeout", "preempted", "requeued")
     on_second = ("node", "memory", "fails")
     workflow = TrivialJobs(
@@ -33,6 +37,7 @@ def test_every_end_of_a_job_continues_the_run(cluster, tmp_path):
         options={**dict.fromkeys(on_first, "--nodelist=n1"), **dict.fromkeys(on_second, "--nodelist=n2")},
         partitions={"preempted": "spare_cancel", "requeued": "spare"},
         minutes={"timeout": 1},
+        profile_changes=profile_changes,
     )
     with workflow.running() as process:
         jobs = {name: _first_job(workflow, process, name) for name in (*on_first, *on_second)}
