@@ -9,13 +9,14 @@ demo: $(INSTALLED)
 	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(INSTALLED)
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
 
 # A hundred kills, and a disk that is full at any place, where `make test` has a few of each; about an hour.
 test-kills: $(INSTALLED)
 	TEST_KILLS=100 TEST_FULL_DISK_KB="$$(seq -s' ' 20 200 5420)" $(VENV)/bin/pytest -s tests/workflow/test_kills.py tests/workflow/test_full_disk.py
 
-# On a Slurm of two nodes that the tests start here, by root, with Debian's slurm-wlm and munge; `make test` has the short ones.
+# On a Slurm of two nodes that the tests start here, by root, with Debian's slurm-wlm and munge (and slurmdbd with
+# mariadb-server for accounting); `make test` has the short ones.
 test-cluster: $(INSTALLED)
 	REQUIRE_CLUSTER=1 TEST_CLUSTER_LONG=1 $(VENV)/bin/pytest -s tests/cluster
 

@@ -32,7 +32,8 @@ def test_jobs_that_squeue_no_longer_lists(accounted_cluster, tmp_path):
         accounted_cluster.start_accounting()
         assert process.wait(240) == 0, workflow.output()
     assert {name: workflow.starts(name) for name in names} == {"completes": 1, "fails": 2, "cancelled": 2}
-    assert re.search(r"^.*sacct -X", workflow.output(), re.MULTILINE), workflow.output()
+    # Of squeue none would have failed: so it was sacct that was asked.
+    assert re.search(r"Status query timing summary.*failures=[1-9]", workflow.output()), workflow.output()
 
 
 @long
