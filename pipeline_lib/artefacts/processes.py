@@ -84,5 +84,5 @@ def _answered_later() -> Iterator[None]:
     finally:
         for number, handler in replaced.items():
             signal.signal(number, handler)
-        for number in arrived:
-            signal.raise_signal(number)
+        for signalled in arrived:
+            signal.raise_signal(signalled)

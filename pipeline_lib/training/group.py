@@ -41,6 +41,10 @@ class Group:
         distributed.all_reduce(values, distributed.ReduceOp.MAX)
         return values.item()
 
+    def meet(self, device: torch.device) -> None:
+        """Until all have called it."""
+        self.most(0.0, device)
+
 
 @contextmanager
 def joined(size: int, device: torch.device) -> Iterator[Group]:

@@ -74,9 +74,10 @@ def train_segment(
         folder = model_folder / "segments" / str(end_step)
         if group.is_first:
             stack.enter_context(Lock(model_folder, what="train", patience_s=patience_s))
+        group.meet(on)  # all look at what is there after another training of this model has ended
         stop = stack.enter_context(stop or StopRequest())
         stack.enter_context(_quiet_lightning())
-        if _is_done(folder / "checkpoint.ckpt", digest):
+        if group.most(_is_done(folder / "checkpoint.ckpt", digest), on):
             _say(f"{folder / 'checkpoint.ckpt'} is complete; nothing to do")
             return
         resumed = _state_to_resume(folder / "resume.ckpt", previous, digest, end_step)
@@ -132,7 +133,7 @@ def _check_agreement(group: Group, resumed: dict[str, Any] | None, device: torch
 
 def _of_the_first(group: Group, plan: Callable[[], str], device: torch.device) -> str:
     """The precision that the first process resolves."""
-    is_bfloat16 = group.most(float(group.is_first and plan() == "bfloat16"), device)
+    is_bfloat16 = group.most(group.is_first and plan() == "bfloat16", device)
     return "bfloat16" if is_bfloat16 else "float32"
 
 

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -198,6 +199,25 @@ def test_processes_that_see_different_states_are_refused(monkeypatch):
     monkeypatch.setattr(Group, "most", lambda self, value, device: max(value, 40.0 if value >= 0 else -30.0))
     with pytest.raises(UserError, match="the processes see different states, of steps 30 and 40; run again"):
         train_module._check_agreement(Group(0, 2), {"step": 30}, torch.device("cpu"))
+
+
+def test_all_look_after_the_first_has_the_model_to_itself(stripes, make_settings, model_folder, monkeypatch, capfd):
+    """Else one that looked earlier would start to train, and wait an hour for those that found the training complete."""
+    settings, volume = make_settings(network=NETWORK, steps=1, batch_size=2), stripes("train")
+    train_segment(settings, [volume], [], model_folder, end_step=1)
+    checkpoint = model_folder / "segments" / "1" / "checkpoint.ckpt"
+    written_meanwhile = checkpoint.rename(model_folder / "by another training")
+
+    class Second(Group):
+        def meet(self, device):
+            written_meanwhile.rename(checkpoint)
+
+        def most(self, value, device):
+            return value
+
+    monkeypatch.setattr(train_module, "joined", lambda size, device: nullcontext(Second(1, 2)))
+    train_segment(settings, [volume], [], model_folder, end_step=1, processes=2)
+    assert "checkpoint.ckpt is complete; nothing to do" in capfd.readouterr().err
 
 
 def test_batch_norm_of_parts_is_refused(stripes, make_settings, model_folder):
