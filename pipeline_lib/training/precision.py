@@ -16,6 +16,7 @@ from pipeline_lib.training.loss import masked_bce
 Precision = Literal["float32", "bfloat16"]
 PROBE_STEPS = 3
 WORTHWHILE_SPEEDUP = 1.1
+HOPELESS_SLOWDOWN = 5  # of one step: processors that only emulate bfloat16 would spend minutes on the rest of the probe
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,13 @@ def _probe(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
     """The fastest of a few steps in float32 and in bfloat16, in turn, so that a busy machine disturbs both alike."""
     trial = copy.deepcopy(network).to(device).train()
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    times_ms: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for step in range(PROBE_STEPS + 1):
-        for precision, measured in times_ms.items():
-            elapsed_ms = _step_ms(trial, image, precision)
-            if step > 0:  # the first includes warming up
-                measured.append(elapsed_ms)
-    return min(times_ms["float32"]), min(times_ms["bfloat16"])
+    float32_ms, bfloat16_ms = [], []
+    for _ in range(PROBE_STEPS + 1):
+        float32_ms.append(_step_ms(trial, image, "float32"))
+        bfloat16_ms.append(_step_ms(trial, image, "bfloat16"))
+        if bfloat16_ms[-1] > HOPELESS_SLOWDOWN * float32_ms[-1]:
+            break
+    return min(float32_ms[1:] or float32_ms), min(bfloat16_ms[1:] or bfloat16_ms)  # the first includes warming up
 
 
 def _step_ms(network: nn.Module, image: torch.Tensor, precision: str) -> float:

@@ -34,6 +34,13 @@ def test_bfloat16_must_be_a_tenth_faster(network, monkeypatch, bfloat16_ms, expe
     assert f"{100 / bfloat16_ms:.2f} times as fast" in choice.reason
 
 
+def test_a_hopeless_bfloat16_is_tried_once(network, monkeypatch):
+    measured = iter([200.0, 1001.0])
+    monkeypatch.setattr(precision_module, "_step_ms", lambda *_: next(measured))
+    choice = resolve(network)
+    assert (choice.precision, choice.float32_ms, choice.bfloat16_ms) == ("float32", 200.0, 1001.0)
+
+
 def test_weights_gradients_mode_and_random_state_stay(network):
     network.eval()
     before, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
