@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline_lib.errors import UserError
 
 PROCESS_MB = 350.0  # a Python process with the libraries of this project, before it holds any voxel
+TORCH_MB = 300.0  # of torch and its kernels beside that, in stages that use them
 # Controller, where its groups lie, and the file of a group with its limit: cgroups of version 2 and version 1.
 _CGROUPS = (("", "sys/fs/cgroup", "memory.max"), ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"))
 

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.artefacts.budget import Budget
 from pipeline_lib.artefacts.gpus import VISIBLE, own_gpus
 from pipeline_lib.artefacts.workers import set_threads
-from pipeline_lib.cli.options import ExecutionText, GPUs, Log, SettingsText, Threads
+from pipeline_lib.cli.options import INSTALLED_MB, ExecutionText, GPUs, Log, MemoryMB, SettingsText, Threads
 from pipeline_lib.cli.stage import stage
 from pipeline_lib.settings import stages
 
@@ -29,6 +30,7 @@ def train(
     previous: Annotated[Path | None, typer.Option(help="Checkpoint of the segment before.")] = None,
     execution: ExecutionText = "{}",
     threads: Threads = 1,
+    memory_mb: MemoryMB = INSTALLED_MB,
     gpus: GPUs = None,
     launcher: Annotated[Launcher, typer.Option(help="Here, or in Slurm jobs that go on over time limits.")] = Launcher.inline,
     resources: Annotated[str, typer.Option(help="Of such a job, JSON, named as in profiles/slurm.")] = "{}",
@@ -57,7 +59,7 @@ def train(
                 output.parents[2],
                 end_step=int(output.parent.name),
                 previous=previous,
-                threads=threads,
+                budget=Budget(memory_mb, threads),
                 processes=max(1, gpus or 0) if os.environ.get(VISIBLE) else 1,
                 stop=StopRequest(ends_at_s=own_end_s(), margin_s=told.training.save_before_limit_s),
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline_lib.artefacts.budget import Budget
 from pipeline_lib.artefacts.workers import set_threads
 from pipeline_lib.cluster import slurm
 from pipeline_lib.cluster.attempts import COMPLETED, MISTAKE, Attempt
@@ -78,7 +80,7 @@ class SubmittedTraining:
             Path(self.model_folder),
             end_step=self.end_step,
             previous=Path(self.previous) if self.previous else None,
-            threads=self.threads,
+            budget=Budget(math.inf, self.threads),  # a job that runs out of memory is followed by one with more
             processes=self.processes,
             stop=stop,
             patience_s=LOCK_PATIENCE_S,

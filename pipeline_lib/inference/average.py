@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts.budget import TORCH_MB
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid
-from pipeline_lib.inference.predict import ARRAY, TORCH_MB
+from pipeline_lib.inference.predict import ARRAY
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS
 from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import PredictStage

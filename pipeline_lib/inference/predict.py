@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, crew_for, run_task
+from pipeline_lib.artefacts.budget import TORCH_MB
 from pipeline_lib.artefacts.measure import forget_peak_memory, peak_memory_mb
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
@@ -33,7 +34,6 @@ from pipeline_lib.volumes import Volume, open_array, write_box
 from pipeline_lib.volumes.affinities import create_affinities
 
 ARRAY = "affinities.zarr/0"
-TORCH_MB = 300.0  # beside what other stages load
 
 
 def predict_volume(

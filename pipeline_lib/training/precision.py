@@ -16,7 +16,9 @@ from pipeline_lib.training.loss import masked_bce
 Precision = Literal["float32", "bfloat16"]
 PROBE_STEPS = 3
 WORTHWHILE_SPEEDUP = 1.1
-HOPELESS_SLOWDOWN = 5  # of one step: processors that only emulate bfloat16 would spend minutes on the rest of the probe
+HOPELESS_SLOWDOWN = (
+    5  # of every step so far: processors that only emulate bfloat16 would spend minutes on the rest of the probe
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def _probe(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
     for _ in range(PROBE_STEPS + 1):
         float32_ms.append(_step_ms(trial, image, "float32"))
         bfloat16_ms.append(_step_ms(trial, image, "bfloat16"))
-        if bfloat16_ms[-1] > HOPELESS_SLOWDOWN * float32_ms[-1]:
+        if min(bfloat16_ms) > HOPELESS_SLOWDOWN * max(float32_ms):
             break
     return min(float32_ms[1:] or float32_ms), min(bfloat16_ms[1:] or bfloat16_ms)  # the first includes warming up
 

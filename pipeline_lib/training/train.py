@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import yaml
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import nn
 
-from pipeline_lib.artefacts import Lock, write_text
+from pipeline_lib.artefacts import Budget, Lock, write_text
 from pipeline_lib.errors import UserError
 from pipeline_lib.network import build_network
 from pipeline_lib.settings.learning import TrainingSettings
@@ -29,6 +30,7 @@ from pipeline_lib.training.group import Group, joined, own_device
 from pipeline_lib.training.identity import settings_digest
 from pipeline_lib.training.interruption import StoppedError, StopRequest
 from pipeline_lib.training.log import Progress, TrainingLog
+from pipeline_lib.training.memory import check_memory
 from pipeline_lib.training.module import AffinityTraining
 from pipeline_lib.training.plan import resolve_plan
 from pipeline_lib.training.sampling import PatchSampler
@@ -47,7 +49,7 @@ def train_segment(
     *,
     end_step: int,
     previous: Path | None = None,
-    threads: int = 1,
+    budget: Budget | None = None,
     device: str = "auto",
     processes: int = 1,
     stop: StopRequest | None = None,
@@ -57,13 +59,15 @@ def train_segment(
 
     `previous` is the checkpoint of the segment before; without it training starts at step 0. A run that was killed goes on from
     `resume.ckpt` in the segment's folder and ends with the same weights. Without val volumes there is no validation loss.
-    `threads` are those of torch; `device` is auto, cpu or cuda. `processes`: how many call this at once, see `joined`.
-    Another training of the model is waited for `patience_s`. Raises UserError for data that cannot be learned from, for a loss
-    that is NaN or infinite, and StoppedError, which is one too, when `stop` was asked to.
+    The threads of the budget are those of torch; without one there is a thread, and memory as it may be. `device` is auto, cpu
+    or cuda. `processes`: how many call this at once, see `joined`. Another training of the model is waited for `patience_s`.
+    Raises UserError for data that cannot be learned from, for patches larger than the memory, for a loss that is NaN or
+    infinite, and StoppedError, which is one too, when `stop` was asked to.
     """
     if not 0 < end_step <= settings.training.steps:
         raise ValueError(f"end_step must lie within 1 to {settings.training.steps}, got {end_step}")
-    torch.set_num_threads(threads)
+    budget = budget or Budget(math.inf)
+    torch.set_num_threads(budget.threads)
     on = own_device(device_of(device))
     with ExitStack() as stack:
         group = stack.enter_context(joined(processes, on))
@@ -85,13 +89,23 @@ def train_segment(
         if resumed is None or resumed["step"] < end_step:
             torch.manual_seed(settings.seed)
             network = _network(settings, resumed, group=group, device=on)
+            workers = check_memory(
+                network,
+                settings.training,
+                patches=settings.training.batch_size // group.size // settings.training.accumulate,
+                divisor_vox=settings.network.divisor_vox,
+                memory_mb=budget.memory_mb,
+                on_gpu=on.type == "cuda",
+            )
             if group.is_first:
                 write_text(model_folder / "settings.yaml", yaml.safe_dump(science(settings), sort_keys=False))
             plan = partial(
                 resolve_plan, model_folder / "plan.json", settings, network, digest=digest, device=on, resumed=resumed
             )
             precision = _of_the_first(group, plan, on)
-            module = AffinityTraining(network, settings.training, precision=precision, resumed=resumed, group=group)
+            module = AffinityTraining(
+                _shared(network, group), settings.training, precision=precision, resumed=resumed, group=group
+            )
             between = BetweenSteps(
                 settings=settings,
                 folder=folder,
@@ -102,7 +116,7 @@ def train_segment(
                 stop=stop,
                 group=group,
             )
-            _fit(module, train_sampler, between, device=on)
+            _fit(module, train_sampler, between, workers=workers, device=on)
             if between.stopped_at is not None:
                 raise StoppedError(str(stop.received), step=between.stopped_at, end_step=end_step)
             settings_digest(settings, train_volumes, val_volumes)  # raises if a volume was changed meanwhile
@@ -172,10 +186,15 @@ def _network(settings: TrainStage, resumed: dict[str, Any] | None, *, group: Gro
         )
     if group.size > 1 and device.type != "cuda":
         raise UserError("several processes without GPUs cannot share batch normalisation: set network.normalisation to group")
+    return network
+
+
+def _shared(network: nn.Module, group: Group) -> nn.Module:
+    """With batch statistics of all processes: from now on each forward pass in training is one that all of them make."""
     return nn.SyncBatchNorm.convert_sync_batchnorm(network) if group.size > 1 else network
 
 
-def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps, *, device: torch.device) -> None:
+def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps, *, workers: int, device: torch.device) -> None:
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -194,7 +213,7 @@ def _fit(module: AffinityTraining, sampler: PatchSampler, between: BetweenSteps,
         batch_size=module.settings.batch_size,
         start_step=module.start_step,
         end_step=between.end_step,
-        workers=module.settings.workers,
+        workers=workers,
         pin_memory=device.type == "cuda",
         group=module.group,
     )

@@ -25,7 +25,7 @@ from pipeline_lib.volumes import Volume
 science, execution, train, model, end = sys.argv[1:]
 try:
     settings = load_stage(TrainStage, science, execution)
-    train_segment(settings, [Volume.open(Path(train))], [], Path(model), end_step=int(end), threads=1)
+    train_segment(settings, [Volume.open(Path(train))], [], Path(model), end_step=int(end))
 except UserError as error:
     print(error, file=sys.stderr)
     sys.exit(2)

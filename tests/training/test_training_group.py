@@ -195,6 +195,17 @@ def test_batch_norm_of_processes_without_gpus_is_refused(make_settings):
         train_module._network(make_settings(network=WITH_BATCH_NORM), None, group=Group(0, 2), device=torch.device("cpu"))
 
 
+def test_batch_norm_is_shared_after_the_first_process_has_probed_alone(make_settings):
+    group, device = Group(0, 2), torch.device("cuda")
+
+    def kinds(network):
+        return {type(part) for part in network.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)}
+
+    network = train_module._network(make_settings(network=WITH_BATCH_NORM), None, group=group, device=device)
+    assert kinds(network) == {torch.nn.BatchNorm3d}
+    assert kinds(train_module._shared(network, group)) == {torch.nn.SyncBatchNorm}
+
+
 def test_processes_that_see_different_states_are_refused(monkeypatch):
     monkeypatch.setattr(Group, "most", lambda self, value, device: max(value, 40.0 if value >= 0 else -30.0))
     with pytest.raises(UserError, match="the processes see different states, of steps 30 and 40; run again"):

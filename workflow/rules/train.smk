@@ -17,6 +17,7 @@ rule train:
         "../../environment.yml"
     threads: CORES
     resources:
+        **MEMORY,
         gpu=1,
     params:
         job=lambda wc, resources: job_resources(resources) if IS_SUBMITTED else [],
@@ -30,7 +31,8 @@ rule train:
         ],
     shell:
         "exec python -m pipeline_lib train --output {output:q} {params.inputs:q}"
-        " --settings {params.settings:q} --threads {threads} --gpus {resources.gpu} {params.job:q} --log {log:q}"
+        " --settings {params.settings:q} --threads {threads} --memory-mb {resources.mem_mb} --gpus {resources.gpu}"
+        " {params.job:q} --log {log:q}"
 
 
 rule choose_checkpoint:

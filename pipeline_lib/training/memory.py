@@ -1,0 +1,81 @@
+"""What training holds in main memory, counted before the first step and without computing one."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, check_block
+from pipeline_lib.geometry import Triple
+from pipeline_lib.settings.learning import TrainingSettings
+
+LIGHTNING_MB = 150.0
+_WEIGHT_BYTES = 5 * 4  # of a parameter: itself, its gradient, two moments of the optimizer, and the copy of a probe
+_IN_USE = 2  # gradients of the largest kept tensor that a backward pass holds at once
+_PATCH_BYTES = 100  # of each voxel of a batch in a worker, augmented and waiting
+
+
+def check_memory(
+    network: nn.Module, settings: TrainingSettings, *, patches: int, divisor_vox: Triple, memory_mb: float, on_gpu: bool
+) -> int:
+    """How many of `settings.workers` fit beside the training process; what was chosen is printed.
+
+    patches: how many the process computes at once. divisor_vox: what a patch is a multiple of. memory_mb: infinite where it is
+    not known, and nothing is checked. on_gpu: the step is held there.
+    Raises UserError for a step that does not fit, and names the largest patch that does.
+    """
+    if math.isinf(memory_mb):
+        return settings.workers
+    kept_mb, largest_mb = (0.0, 0.0) if on_gpu else kept_for_backward_mb(network, settings, patches)
+    weights_mb = _WEIGHT_BYTES * sum(parameter.numel() for parameter in network.parameters()) / 1e6
+
+    def need_mb(patch_vox: Triple) -> float:
+        share = prod(patch_vox) / prod(settings.patch_vox)
+        return TORCH_MB + LIGHTNING_MB + weights_mb + (kept_mb + _IN_USE * largest_mb) * share
+
+    step_mb = check_block(
+        Budget(memory_mb),
+        block_vox=settings.patch_vox,
+        need_mb=need_mb,
+        setting=f"training with {patches} patches at a time of training.patch_vox",
+        step_vox=divisor_vox,
+        otherwise="no patch fits; give it more memory, or a smaller network",
+    )
+    worker_mb = PROCESS_MB + LIGHTNING_MB + _PATCH_BYTES * patches * prod(settings.patch_vox) / 1e6
+    workers = min(settings.workers, max(0, int((memory_mb - step_mb) // worker_mb)))
+    shape = " x ".join(map(str, settings.patch_vox))
+    print(
+        f"train: steps of {patches} x {shape} voxels take {step_mb:.0f} MB, {workers} of {settings.workers} workers "
+        f"{worker_mb:.0f} MB each, within {memory_mb:.0f} MB",
+        file=sys.stderr,
+        flush=True,
+    )
+    return workers
+
+
+def kept_for_backward_mb(network: nn.Module, settings: TrainingSettings, patches: int) -> tuple[float, float]:
+    """What a forward pass leaves for the backward pass, and the largest tensor of that, in MB.
+
+    On tensors without memory: they have shapes only. Where the precision is still to be probed, that of float32.
+    """
+    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    trial = copy.deepcopy(network).to("meta", dtype).train()
+    weights = {parameter.untyped_storage()._cdata for parameter in trial.parameters()}
+    kept_bytes = {0: 0}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept_bytes[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = trial(torch.empty((patches, 1, *settings.patch_vox), device="meta", dtype=dtype))
+    del output  # until here it holds what was kept, so that no storage is counted twice
+    return sum(kept_bytes.values()) / 1e6, max(kept_bytes.values()) / 1e6
