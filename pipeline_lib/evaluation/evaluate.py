@@ -140,7 +140,7 @@ class Evaluation:
         self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        self.nodes.write_if_missing()
+        self.nodes.write_unless_intact()
         yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
 
     def tabulate(self, index: int) -> list[Path]:
@@ -204,11 +204,22 @@ class Evaluation:
         return Finished([*tables, self.last_file])
 
     def _node_segments(self, n_nodes: int) -> np.ndarray:
-        """(N,) of all nodes."""
-        segments = np.zeros(n_nodes, np.uint64)
+        """(N,) of all nodes; UserError unless each lies in one block."""
+        segments, n_blocks_of = np.zeros(n_nodes, np.uint64), np.zeros(n_nodes, np.int64)
+        n_strange = 0
         for index in range(self.n_blocks):
             arrays = read_arrays(self._nodes_file(index))
-            segments[arrays["nodes"]] = arrays["segments"]
+            known = (arrays["nodes"] >= 0) & (arrays["nodes"] < n_nodes)
+            nodes = arrays["nodes"][known]
+            segments[nodes] = arrays["segments"][known]
+            np.add.at(n_blocks_of, nodes, 1)
+            n_strange += len(known) - len(nodes)
+        n_wrong = int(np.count_nonzero(n_blocks_of != 1)) + n_strange
+        if n_wrong:
+            raise UserError(
+                f"{self.name}: {n_wrong} of {n_nodes} skeleton nodes are not in exactly one block of {self.folder / 'blocks'}; "
+                f"remove {self.folder} and run again"
+            )
         return segments
 
     def _tally(self) -> LabelTally:

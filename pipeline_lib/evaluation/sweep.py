@@ -115,7 +115,7 @@ class BlockSweep:
         self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        self.nodes.write_if_missing()
+        self.nodes.write_unless_intact()
         yield from compute_blocks(self.reduce, blocks, self._crew, name=self.name)
 
     def reduce(self, index: int) -> list[Path]:
