@@ -1,3 +1,6 @@
+import errno
+import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -68,6 +71,17 @@ def test_a_lock_has_one_owner_and_is_released_by_its_death(tmp_path):
         owner.kill()
         with Lock(tmp_path, what="second", patience_s=10):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_one_clear_message(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.fcntl", refuse)
+    message = f"cannot lock {tmp_path}: {os.strerror(number)}; its file system keeps no locks of files: put it on one that does"
+    with pytest.raises(UserError, match=re.escape(message)), Lock(tmp_path, what="test", patience_s=10):
+        pass
 
 
 def test_a_stage_measures_its_own_memory(tmp_path):
