@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pipeline_lib.errors import UserError
 
@@ -16,9 +17,10 @@ from pipeline_lib.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; renamed onto it at the end of the block, removed if the block fails.
 
-    A full disk or a folder that cannot be written is a UserError that names the file.
+    Several writers of one file, on whatever hosts, have a path each. A full disk or a folder that cannot be written is a
+    UserError that names the file.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield aside

@@ -154,16 +154,21 @@ class _Running:
         if step.kind == "job":
             blocks, job = shares(self.task.n_blocks, step.n_jobs)[step.job], f"{step.job}-of-{step.n_jobs}"
             with Lock(self.task.folder, what=f"{self.task.name}, job {job}", patience_s=ORPHAN_PATIENCE_S, blocks=blocks):
-                self._check_planned()
-                self._share(blocks, job)
+                if self._keeps_complete():
+                    self._tell(shares(self.plan["n_blocks"], step.n_jobs)[step.job], job)
+                else:
+                    self._check_planned()
+                    self._share(blocks, job)
             return
         with Lock(self.task.folder, what=self.task.name, patience_s=ORPHAN_PATIENCE_S):
             remove_leftovers(self.task.folder)
-            if self._is_complete() and step.kind != "plan":
-                self._say("is complete; nothing to do")
-            elif step.kind == "plan":
-                self._make_plan()
+            is_complete = self._keeps_complete()
+            if step.kind == "plan":
+                if not is_complete:
+                    self._make_plan()
                 write_json(self.records.shards / "planned.json", {"schema": SCHEMA, "digest": self.records.digest})
+            elif is_complete:
+                return
             elif step.kind == "finish":
                 self._check_planned()
                 self._finish()
@@ -172,11 +177,17 @@ class _Running:
                 if self._compute_missing(range(self.task.n_blocks), "0-of-1"):
                     self._finish()
 
-    def _is_complete(self) -> bool:
+    def _keeps_complete(self) -> bool:
+        """Whether the artefact is complete; what it was planned as, in whatever layout, is then the plan of this step, too."""
         complete = read_if_there(self.task.folder / "complete.json") or {}
         is_same = complete.get("schema") == SCHEMA and complete.get("inputs") == self.plan["inputs"]
         is_there = is_same and all(path.exists() for path in (self.task.last_file, *self.task.created))
-        return is_there and are_intact(self.task.folder, complete.get("files", {}), trust_time=True)
+        if not (is_there and are_intact(self.task.folder, complete.get("files", {}), trust_time=True)):
+            return False
+        self.plan = {key: complete[key] for key in PLAN_KEYS}
+        self.records = Records(self.task.folder, plan_digest(self.plan))
+        self._say("is complete; nothing to do")
+        return True
 
     def _make_plan(self) -> None:
         present = read_if_there(self.task.folder / "plan.json")
@@ -216,10 +227,13 @@ class _Running:
                 shutil.rmtree(self.records.shards)
 
     def _share(self, blocks: range, job: str) -> None:
-        if not self._compute_missing(blocks, job):
-            return
+        if self._compute_missing(blocks, job):
+            self._tell(blocks, job)
+
+    def _tell(self, blocks: range, job: str) -> None:
+        """Write what says that a job is done; a block whose record was lost is named all the same, so that it can be missed."""
         found = self.records.read()
-        told = [as_json(found[block]) for block in blocks]
+        told = [as_json(found[block]) if block in found else {"block": block} for block in blocks]
         write_json(self.records.shards / f"{job}.json", {"schema": SCHEMA, "digest": self.records.digest, "blocks": told})
 
     def _compute_missing(self, blocks: range, job: str) -> bool:

@@ -27,6 +27,7 @@ class Lock:
     """Context manager that owns `folder`, or the blocks of it that are given, while it is open.
 
     Another owner is waited for `patience_s` (a stage whose workflow was killed may still be ending); then a UserError names it.
+    So does one the folder where its file system keeps no locks.
     The lock file stays behind: removing it would let two owners lock two files of one name.
     """
 
@@ -65,6 +66,11 @@ class Lock:
                     message = f"{self.path.parent} is in use by {self._owner(fd)}; wait for it or end it, then run again"
                     raise UserError(message) from None
                 time.sleep(0.2)
+            except OSError as error:
+                raise UserError(
+                    f"cannot lock {self.path.parent}: {error.strerror or error}; its file system keeps no locks of files: put "
+                    "it on one that does, such as a local disk, NFS with its lock service, or Lustre mounted with flock"
+                ) from error
         name = f"{self.what}, process {os.getpid()} on {socket.gethostname()}".encode()[: _SLOT_BYTES - 1]
         try:
             os.pwrite(fd, name.ljust(_SLOT_BYTES - 1) + b"\n", self._start)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artefacts.atomic import read_json, write_json
+from pipeline_lib.artefacts.complete import changing
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.errors import UserError
 from pipeline_lib.settings import identity
@@ -94,30 +96,46 @@ def list_artefacts(current: Sequence[Project]) -> list[Artefact]:
     return found
 
 
-def prune(current: Sequence[Project]) -> list[Artefact]:
+def prune(current: Sequence[Project], *, show: Callable[[list[Artefact]], None] = lambda artefacts: None) -> list[Artefact]:
     """Delete every id that no current config needs, and the records of runs that lose any; returns what is gone.
 
-    UserError while a workflow runs in the folder. Nothing outside the folders of ids is touched. Killed half way, the next call
-    goes on: an id leaves its place before it is deleted.
+    show: is given all ids, as `list_artefacts` does, before any is deleted; exactly those of them that are not needed go.
+
+    UserError while a workflow runs in the folder, or a stage in what would go; then nothing is deleted. Nothing outside the
+    folders of ids is touched. Killed half way, the next call goes on: an id leaves its place before it is deleted.
     """
     folder = _folder_of(current)
-    with Lock(folder, what="runs --prune"):
+    with Lock(folder, what="runs --prune"), ExitStack() as unused:
         trash = folder / _REMOVED
         shutil.rmtree(trash, ignore_errors=True)
-        gone = [artefact for artefact in list_artefacts(current) if not artefact.needed]
-        for record in (folder / "runs").glob("*.json"):
-            lost = {f"{artefact.kind}/{artefact.name}/" for artefact in gone}
-            if any(file.startswith(tuple(lost)) for file in read_json(record)["last_files"]):
-                record.unlink()
-        for artefact in gone:
-            with ExitStack() as unused:  # by a stage that has outlived its workflow
-                for lock in artefact.folder.rglob(".lock"):
-                    unused.enter_context(Lock(lock.parent, what="runs --prune"))
+        found = list_artefacts(current)
+        show(found)
+        gone = [artefact for artefact in found if not artefact.needed]
+        _allow_open_files()
+        for artefact in gone:  # a stage may have outlived its workflow
+            for lock in artefact.folder.rglob(".lock"):
+                unused.enter_context(Lock(lock.parent, what="runs --prune"))
+        with changing(folder):
+            _forget_runs(folder, gone)
+            for artefact in gone:
                 aside = trash / artefact.kind / artefact.name
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 artefact.folder.rename(aside)
         shutil.rmtree(trash, ignore_errors=True)
     return gone
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets a process have: there may be more locks than it has by default."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _forget_runs(folder: Path, gone: Sequence[Artefact]) -> None:
+    lost = tuple(f"{artefact.kind}/{artefact.name}/" for artefact in gone)
+    for record in (folder / "runs").glob("*.json"):
+        if any(file.startswith(lost) for file in read_json(record)["last_files"]):
+            record.unlink()
 
 
 def _folder_of(current: Sequence[Project]) -> Path:

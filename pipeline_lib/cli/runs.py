@@ -23,11 +23,15 @@ def runs(
 ) -> None:
     """List every result of a project: its size and age, what it was made with, and whether a config needs it."""
     projects = [run.project for path in configs for run in load_experiment(path).runs]
-    artefacts = list_artefacts(projects)
+    if not prune:
+        _show(list_artefacts(projects))
+        return
+    gone = prune_artefacts(projects, show=_show)
+    typer.echo(f"deleted {len(gone)} results, {sum(artefact.size_bytes for artefact in gone) / 1e6:.1f} MB")
+
+
+def _show(artefacts: Sequence[Artefact]) -> None:
     typer.echo(runs_table(artefacts))
-    if prune:
-        gone = prune_artefacts(projects)
-        typer.echo(f"deleted {len(gone)} results, {sum(artefact.size_bytes for artefact in gone) / 1e6:.1f} MB")
 
 
 def runs_table(artefacts: Sequence[Artefact]) -> str:

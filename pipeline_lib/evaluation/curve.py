@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,26 +32,28 @@ class TriedThreshold:
     voxels: LabelScores | None
 
 
-def write_tried(folder: Path, volume: str, tried: Sequence[TriedThreshold], levels: dict[str, Any] | None) -> None:
-    """The scores of a list of thresholds, rising; levels: those of every level, as `levels_of` gives them."""
-    points = [
-        {
-            "threshold": found.threshold,
-            "n_segments": found.n_segments,
-            "skeletons": found.skeletons.to_json() if found.skeletons is not None else None,
-            "voxels": found.voxels.to_json() if found.voxels is not None else None,
-        }
-        for found in tried
-    ]
-    scores = [found.skeletons for found in tried if found.skeletons is not None]
+def write_tried(folder: Path, volume: str, tried: Iterable[TriedThreshold], levels: dict[str, Any] | None) -> None:
+    """The scores of thresholds, rising, which may be given one by one.
+
+    levels: the scores of every level, as `levels_of` gives them.
+    """
+    points, erl_nm, voi_sum = [], [], []
     arrays: dict[str, np.ndarray] = {}
-    if scores:
-        arrays = {
-            "length_nm": scores[0].skeleton_length_nm,
-            "n_nodes": scores[0].skeleton_n_nodes,
-            "erl_nm": np.array([found.skeleton_erl_nm for found in scores]),
-            "voi_sum": np.array([found.skeleton_voi_split + found.skeleton_voi_merge for found in scores]),
-        }
+    for found in tried:
+        points.append(
+            {
+                "threshold": found.threshold,
+                "n_segments": found.n_segments,
+                "skeletons": found.skeletons.to_json() if found.skeletons is not None else None,
+                "voxels": found.voxels.to_json() if found.voxels is not None else None,
+            }
+        )
+        if found.skeletons is not None:
+            arrays = {"length_nm": found.skeletons.skeleton_length_nm, "n_nodes": found.skeletons.skeleton_n_nodes}
+            erl_nm.append(found.skeletons.skeleton_erl_nm)
+            voi_sum.append(found.skeletons.skeleton_voi_split + found.skeletons.skeleton_voi_merge)
+    if arrays:
+        arrays |= {"erl_nm": np.array(erl_nm), "voi_sum": np.array(voi_sum)}
     _write(folder, volume, points, arrays, levels)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, writ
 from pipeline_lib.artefacts.records import checksum
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.nodes import NodeTable
+from pipeline_lib.evaluation.portions import portions
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import errors_table, objects_table, read_skeletons, skeletons_table
 from pipeline_lib.evaluation.verify import verify_with_funlib
@@ -45,8 +45,6 @@ from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import EvaluateStage, science
 from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
-
-_MOST_CELLS = 2_000_000  # of the tables of blocks joined at once: about 0.4 GB
 
 
 def evaluate_volume(
@@ -140,7 +138,7 @@ class Evaluation:
         self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        self.nodes.write_if_missing()
+        self.nodes.write_unless_intact()
         yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
 
     def tabulate(self, index: int) -> list[Path]:
@@ -204,18 +202,29 @@ class Evaluation:
         return Finished([*tables, self.last_file])
 
     def _node_segments(self, n_nodes: int) -> np.ndarray:
-        """(N,) of all nodes."""
-        segments = np.zeros(n_nodes, np.uint64)
+        """(N,) of all nodes; UserError unless each lies in one block."""
+        segments, n_blocks_of = np.zeros(n_nodes, np.uint64), np.zeros(n_nodes, np.int64)
+        n_strange = 0
         for index in range(self.n_blocks):
             arrays = read_arrays(self._nodes_file(index))
-            segments[arrays["nodes"]] = arrays["segments"]
+            known = (arrays["nodes"] >= 0) & (arrays["nodes"] < n_nodes)
+            nodes = arrays["nodes"][known]
+            segments[nodes] = arrays["segments"][known]
+            np.add.at(n_blocks_of, nodes, 1)
+            n_strange += len(known) - len(nodes)
+        n_wrong = int(np.count_nonzero(n_blocks_of != 1)) + n_strange
+        if n_wrong:
+            raise UserError(
+                f"{self.name}: {n_wrong} of {n_nodes} skeleton nodes are not in exactly one block of {self.folder / 'blocks'}; "
+                f"remove {self.folder} and run again"
+            )
         return segments
 
     def _tally(self) -> LabelTally:
         """Of the tables of all blocks, joined for so many segments at a time as fit into memory."""
         columns = [self._drawn(index) for index in range(self.n_blocks)]
         tallies = []
-        for low, high in pairwise(_bounds([column for column, _ in columns], sum(length for _, length in columns))):
+        for low, high in portions([column for column, _ in columns], sum(length for _, length in columns)):
             parts = [self._cells_between(index, low, high) for index in range(self.n_blocks)]
             truth, segments, counts = np.concatenate(parts, axis=1)
             tallies.append(LabelTally.of(Contingency.of_cells(truth, segments, counts.astype(np.int64))))
@@ -241,17 +250,6 @@ class Evaluation:
         print("\n".join(found.lines))
         if found.agrees is False:
             raise UserError("funlib.evaluate gives other scores, see above; please report this with the skeletons")
-
-
-def _bounds(drawn: Sequence[np.ndarray], n_cells: int) -> list[np.uint64]:
-    """Ids that divide the segments of all tables, so that few of the `n_cells` entries lie between two of them.
-
-    drawn: of each table every n-th segment, where there are n tables.
-    """
-    n_parts = max(1, -(-n_cells // _MOST_CELLS))
-    ids = np.sort(np.concatenate(drawn))
-    inner = np.unique(ids[np.arange(1, n_parts) * len(ids) // n_parts])
-    return [np.uint64(0), *inner[inner > 0], np.uint64(np.iinfo(np.uint64).max)]
 
 
 def _tell(metrics: Mapping[str, Any]) -> None:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline_lib.artefacts.atomic import replacing
+from pipeline_lib.artefacts.atomic import replacing, write_json
+from pipeline_lib.artefacts.complete import read_if_there
 from pipeline_lib.artefacts.npz import map_array, write_array
+from pipeline_lib.artefacts.records import are_intact, facts_of
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.geometry import BlockGrid, Triple
 
@@ -28,6 +30,7 @@ class NodeTable:
     """All nodes in the order of the blocks of `block_vox` that hold them; nowhere are more than some of them in memory.
 
     rows.npy: (N, 4) int64, the index of a node and its voxel zyx. starts.npy: (blocks + 1,) int64, the first row of each block.
+    table.json, written last: size, time and checksum of both.
     """
 
     folder: Path
@@ -46,6 +49,10 @@ class NodeTable:
     def _starts_file(self) -> Path:
         return self.folder / "starts.npy"
 
+    @property
+    def _facts_file(self) -> Path:
+        return self.folder / "table.json"
+
     def write(self) -> None:
         """Anew, the same each time; UserError for a node outside the volume."""
         self.truth.check_nodes_inside()
@@ -55,10 +62,12 @@ class NodeTable:
         starts = np.concatenate([[0], np.cumsum(counts)])
         self._write_rows(starts)
         write_array(self._starts_file, starts)
+        write_json(self._facts_file, {"files": facts_of(self.folder, [self._rows_file, self._starts_file])})
 
-    def write_if_missing(self) -> None:
-        """For blocks that were planned before there was such a table, or by a run whose table was removed."""
-        if not (self._rows_file.exists() and self._starts_file.exists()):
+    def write_unless_intact(self) -> None:
+        """For blocks whose table was removed or damaged since they were planned; several jobs may do so at once."""
+        files = (read_if_there(self._facts_file) or {}).get("files", {})
+        if not (files and are_intact(self.folder, files, trust_time=False)):
             self.write()
 
     def _write_rows(self, starts: np.ndarray) -> None:

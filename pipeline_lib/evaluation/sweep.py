@@ -12,11 +12,12 @@ import numpy as np
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
-from pipeline_lib.components import BlockSummary, join_blocks, label_block, level_of
+from pipeline_lib.components import BlockSummary, JoinedBlocks, join_blocks, label_block, level_of
 from pipeline_lib.components.regions import PointSweep, RegionForest, finish_sweep, join_regions, join_rounds, reduce_block
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.curve import CURVE_FILE, TriedThreshold, levels_of, write_levels, write_tried
 from pipeline_lib.evaluation.nodes import NodeTable
+from pipeline_lib.evaluation.portions import portions
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.whole_sweep import WholeSweep
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -115,7 +116,7 @@ class BlockSweep:
         self.nodes.write()
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        self.nodes.write_if_missing()
+        self.nodes.write_unless_intact()
         yield from compute_blocks(self.reduce, blocks, self._crew, name=self.name)
 
     def reduce(self, index: int) -> list[Path]:
@@ -181,7 +182,7 @@ class BlockSweep:
                 raise ValueError("thresholds: all needs skeletons")
             write_levels(self.folder, self._volume.name, curve, levels)
         else:
-            write_tried(self.folder, self._volume.name, list(self._tried(tried, sweep)), levels)
+            write_tried(self.folder, self._volume.name, self._tried(tried, sweep), levels)
         return Finished([self.last_file])
 
     def _forest(self) -> RegionForest:
@@ -211,17 +212,31 @@ class BlockSweep:
         smallest = self._settings.segmentation.min_size_vox
         summaries = (BlockSummary.from_arrays(arrays) for arrays in self._arrays_of(i))
         whole = join_blocks(self.grid.counts, summaries, min_size_vox=smallest)
+        drawn, n_cells = [], 0
+        for cells in self._open_cells(i, whole):
+            drawn.append(np.sort(cells["predicted"])[:: self.n_blocks])
+            n_cells += len(cells["counts"])
 
-        tallies = []
-
-        def open_tables() -> Iterator[Contingency]:
+        def tallies() -> Iterator[LabelTally]:
             for index, arrays in enumerate(self._arrays_of(i)):
                 segments = whole.table(index, BlockSummary.from_arrays(arrays))
-                tallies.append(LabelTally.from_arrays(arrays, _WHOLE).renamed(segments))
-                yield Contingency.of_cells(arrays["truth"], segments[arrays["predicted"]], arrays["counts"])
+                yield LabelTally.from_arrays(arrays, _WHOLE).renamed(segments)
+            for low, high in portions(drawn, n_cells):
+                yield LabelTally.of(joined(_between(cells, low, high) for cells in self._open_cells(i, whole)))
 
-        tallies.append(LabelTally.of(joined(open_tables())))
-        return LabelScores.from_tally(LabelTally.added(tallies), self.truth.rule)
+        return LabelScores.from_tally(LabelTally.added(tallies()), self.truth.rule)
+
+    def _open_cells(self, i: int, whole: JoinedBlocks) -> Iterator[dict[str, np.ndarray]]:
+        """Of each block what meets background and components that go on in other blocks, as segments."""
+        for index, arrays in enumerate(self._arrays_of(i)):
+            segments = whole.table(index, BlockSummary.from_arrays(arrays))
+            yield {"truth": arrays["truth"], "predicted": segments[arrays["predicted"]], "counts": arrays["counts"]}
 
     def _arrays_of(self, i: int) -> Iterator[dict[str, np.ndarray]]:
         return (read_arrays(self._tried_file(i, index)) for index in range(self.n_blocks))
+
+
+def _between(cells: Mapping[str, np.ndarray], low: np.uint64, high: np.uint64) -> Contingency:
+    """The table of the cells of segments from `low` up to `high`."""
+    inside = (cells["predicted"] >= low) & (cells["predicted"] < high)
+    return Contingency.of_cells(**{name: column[inside] for name, column in cells.items()})

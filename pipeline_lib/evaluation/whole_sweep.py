@@ -101,7 +101,7 @@ class WholeSweep:
         return self.folder / "blocks" / f"{index}.npz"
 
     def finish(self) -> Finished:
-        tried = [self._scores(index) for index in tqdm(range(self.n_blocks), desc="scores", unit="threshold")]
+        tried = (self._scores(index) for index in tqdm(range(self.n_blocks), desc="scores", unit="threshold"))
         write_tried(self.folder, self._volume.name, tried, levels=None)
         return Finished([self.last_file])
 

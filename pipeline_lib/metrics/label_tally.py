@@ -7,12 +7,14 @@ sum is the same in whatever order the parts are taken, and entropies are compute
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline_lib.metrics.contingency import Contingency
+
+_MOST_PENDING = 1 << 20  # entries of tallies to be added at once
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,24 @@ class LabelTally:
         )
 
     @classmethod
-    def added(cls, tallies: Sequence[LabelTally]) -> LabelTally:
-        """Of all parts together; a segment is in one of them only. At least one."""
+    def added(cls, tallies: Iterable[LabelTally]) -> LabelTally:
+        """Of all parts together, which may be given one by one; a segment is in one of them only. At least one."""
+        pending: list[LabelTally] = []
+        n_added = n_pending = 0
+        for tally in tallies:
+            pending.append(tally)
+            n_pending += tally._n_entries
+            if n_pending > 2 * n_added + _MOST_PENDING:  # seldom enough that all additions cost little more than the last
+                pending = [cls._sum(pending)]
+                n_added = n_pending = pending[0]._n_entries
+        return cls._sum(pending)
+
+    @property
+    def _n_entries(self) -> int:
+        return len(self.object_ids) + len(self.cells.size) + len(self.segments.size)
+
+    @classmethod
+    def _sum(cls, tallies: Sequence[LabelTally]) -> LabelTally:
         cells, segments = (Sizes.added([getattr(tally, name) for tally in tallies]) for name in ("cells", "segments"))
         of_objects = {
             name: np.concatenate([getattr(tally, name) for tally in tallies])

@@ -58,11 +58,15 @@ class Volume:
         if (self.folder / "plan.json").exists():  # as of every volume that a stage made
             check_complete(self.folder, last_file=file)
         if self.in_place and fingerprint(Path(self.image_path)) != self.in_place and self._digest({}) != self.content:
-            file.unlink(missing_ok=True)
-            raise UserError(
-                f"volume {self.name}: the image {self.image_path} has changed since it was imported; run the workflow again, "
-                "which imports it anew"
-            )
+            what = f"volume {self.name}: the image {self.image_path} has changed since it was imported"
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                why = error.strerror or error
+                raise UserError(
+                    f"{what}, but {file} cannot be removed: {why}; import it anew, with leave to write there"
+                ) from error
+            raise UserError(f"{what}; run the workflow again, which imports it anew")
         return digest(self.content, list(self.shape_vox), list(self.voxel_size_nm))
 
     def _digest(self, cells: Mapping[str, Cells]) -> str:

@@ -91,15 +91,46 @@ def test_another_number_of_jobs_repeats_nothing(tmp_path):
     assert read_json(tmp_path / "complete.json")["sum"] == SUM
 
 
-def test_a_complete_artefact_is_left_alone_by_any_step(tmp_path):
+@pytest.mark.parametrize("text", ["all", "plan", "0/2", "1/3", "4/5", "finish/2", "finish/3"])
+def test_a_complete_artefact_is_left_alone_by_any_step(tmp_path, text, capsys):
+    def others():
+        """All files but what the workflow waits for."""
+        files = set(tmp_path.rglob("*.*")) - {tmp_path / ".lock", *(tmp_path / "shards").glob("*.json")}
+        return {path: path.stat().st_mtime_ns for path in files}
+
     in_jobs(tmp_path, 3)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"}
-    task = Squares(tmp_path)
+    before, told = others(), {path: path.read_text() for path in (tmp_path / "shards").glob("*.json")}
+    task = Squares(tmp_path, n_blocks=9)
     task.layout = {"block": [9, 9]}  # how, not what
-    step(task, "all")
-    step(task, "finish/2")
+    step(task, text)
     assert task.computed == []
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != ".lock"} == before
+    assert others() == before
+    assert {path: path.read_text() for path in told} == told
+    assert "squares: is complete; nothing to do" in capsys.readouterr().err
+
+
+def test_what_the_workflow_waits_for_of_a_complete_artefact_is_written_again(tmp_path):
+    """In the layout in which it was made, so that a block that changes later is missed in its job."""
+    in_jobs(tmp_path, 3)
+    told = {path: path.read_text() for path in (tmp_path / "shards").glob("*.json")}
+    assert len(told) == 4
+    for path in told:
+        path.unlink()
+    for text in ("plan", "0/3", "1/3", "2/3"):
+        task = Squares(tmp_path, n_blocks=9)
+        task.layout = {"block": [9, 9]}
+        step(task, text)
+    assert {path: path.read_text() for path in told} == told
+
+
+def test_a_block_whose_record_was_lost_is_missed_in_its_job(tmp_path):
+    in_jobs(tmp_path, 3)
+    (tmp_path / "shards" / "2-of-3.journal").unlink()
+    step(Squares(tmp_path), "2/3")
+    with pytest.raises(UserError, match="3 of 7 blocks have changed since they were computed, the first is 4"):
+        content_of_complete(tmp_path)
+    assert [Path(path).exists() for path in job_records(tmp_path, 3)] == [True, True, False]
+    assert sum(len(task.computed) for task in in_jobs(tmp_path, 3)) == 3
 
 
 def test_records_of_the_jobs_that_made_it_are_asked_for(tmp_path):

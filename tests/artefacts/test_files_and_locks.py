@@ -1,3 +1,6 @@
+import errno
+import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -5,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline_lib.artefacts import Lock, measured, read_json, replacing, write_json
+from pipeline_lib.artefacts.atomic import remove_leftovers
 from pipeline_lib.errors import UserError
 
 
@@ -17,6 +21,27 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_json(path, {"threshold": float("nan")})
     assert read_json(path) == {"threshold": 0.5}
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_several_writers_of_a_file_do_not_meet(tmp_path, monkeypatch):
+    """As processes of one number on two hosts."""
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    path = tmp_path / "rows.npy"
+    with replacing(path) as one:
+        one.write_text("the same")
+        with replacing(path) as other:
+            other.write_text("the same")
+        assert (one.exists(), other.exists()) == (True, False)
+    assert path.read_text() == "the same"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_found(tmp_path):
+    with replacing(tmp_path / "deep" / "rows.npy") as aside:
+        aside.write_text("half")
+        remove_leftovers(tmp_path)
+        assert list(tmp_path.rglob("*.*")) == []
+        aside.write_text("whole")
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_message(tmp_path):
@@ -46,6 +71,17 @@ def test_a_lock_has_one_owner_and_is_released_by_its_death(tmp_path):
         owner.kill()
         with Lock(tmp_path, what="second", patience_s=10):
             pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_one_clear_message(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.fcntl", refuse)
+    message = f"cannot lock {tmp_path}: {os.strerror(number)}; its file system keeps no locks of files: put it on one that does"
+    with pytest.raises(UserError, match=re.escape(message)), Lock(tmp_path, what="test", patience_s=10):
+        pass
 
 
 def test_a_stage_measures_its_own_memory(tmp_path):

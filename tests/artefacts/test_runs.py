@@ -1,4 +1,6 @@
+import errno
 import os
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -124,9 +126,41 @@ def test_nothing_in_use_is_deleted(tmp_path):
     old = run(tmp_path, training={"steps": 99})
     with Lock(Path(Paths(base).folder), what="the workflow"), pytest.raises(UserError, match="is in use by the workflow"):
         prune([base])
-    with Lock(Path(Paths(old).network()).parent / "choice", what="train"), pytest.raises(UserError, match="is in use by train"):
+    before = {path for path in Path(Paths(base).folder).rglob("*.*") if path.name != ".lock"}
+    assert Path(Paths(old).network()) in before
+    for kind in ("models", "evaluations"):
+        files = [Path(file) for file in Paths(old).last_files()]
+        inside = next(file.parent for file in files if kind in file.parts and file not in map(Path, Paths(base).last_files()))
+        with Lock(inside, what="a stage"), pytest.raises(UserError, match="is in use by a stage"):
+            prune([base])
+        assert {path for path in Path(Paths(base).folder).rglob("*.*") if path.name != ".lock"} == before
+
+
+def test_more_locks_than_files_may_be_open_by_default(tmp_path):
+    base = run(tmp_path)
+    stray = Path(Paths(base).folder) / "models" / "rsunet-00000000"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    for k in range(20):
+        with Lock(stray / str(k), what="a stage"):
+            pass
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 12, hard))
+    try:
+        assert names(prune([base])) == {"models/rsunet-00000000"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_folder_that_cannot_be_changed_is_one_clear_message(tmp_path, monkeypatch):
+    base = run(tmp_path)
+    run(tmp_path, training={"steps": 99})
+
+    def refuse(path, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match=r"cannot write in .*mine: Read-only file system"):
         prune([base])
-    assert Path(Paths(old).network()).exists()
 
 
 def test_configs_of_two_projects_are_refused(tmp_path):
@@ -158,6 +192,23 @@ def test_the_command(tmp_path, monkeypatch):
     assert pruned.output.splitlines()[:-1] == lines
     assert pruned.output.splitlines()[-1] == "deleted 5 results, 0.0 MB"
     assert names(list_artefacts([base])) == ids(base)
+
+
+def test_the_command_deletes_what_it_has_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = run(tmp_path)
+    run(tmp_path, training={"steps": 99})
+    (tmp_path / "mine.yaml").write_text(str(settings_of(tmp_path)).replace("'", '"'))
+    late = Path(Paths(base).folder) / "models" / "rsunet-00000000"
+
+    def shown(artefacts):
+        late.mkdir()
+        return f"{len(artefacts)} shown"
+
+    monkeypatch.setattr("pipeline_lib.cli.runs.runs_table", shown)
+    pruned = CliRunner().invoke(app, ["runs", "mine.yaml", "--prune"])
+    assert pruned.output.splitlines() == ["13 shown", "deleted 5 results, 0.0 MB"]
+    assert late.exists()
 
 
 def test_an_evaluation_that_another_is_compared_with_is_kept(tmp_path):

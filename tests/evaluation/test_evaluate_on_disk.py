@@ -16,7 +16,7 @@ from pipeline_lib.artefacts import Budget, Run, Step, read_json, write_json
 from pipeline_lib.cli.app import app
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import evaluate as evaluate_module
-from pipeline_lib.evaluation import evaluate_volume
+from pipeline_lib.evaluation import evaluate_volume, portions
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.tables import read_skeletons, skeletons_table
 from pipeline_lib.evaluation.verify import Verification
@@ -122,7 +122,7 @@ def test_tables_are_joined_for_few_segments_at_a_time(volume, tmp_path, monkeypa
     segmentation[:, :5] = 0
     folder = written(tmp_path / "segmentation" / "val", segmentation)
     expected = score_labels(np.asarray(volume.labels()[:]), segmentation).to_json()
-    monkeypatch.setattr(evaluate_module, "_MOST_CELLS", most_cells)
+    monkeypatch.setattr(portions, "MOST_CELLS", most_cells)
     assert evaluated(folder, volume, tmp_path / "scores", block_vox=(6, 12, 24))["voxels"] == expected
 
 
@@ -147,7 +147,7 @@ def few_files():
 
 @pytest.mark.parametrize("most_cells", [10, 2_000_000])
 def test_more_blocks_than_files_can_be_open(volume, tmp_path, few_files, monkeypatch, most_cells):
-    monkeypatch.setattr(evaluate_module, "_MOST_CELLS", most_cells)
+    monkeypatch.setattr(portions, "MOST_CELLS", most_cells)
     segmentation = random_segmentation(volume, 2)
     folder = written(tmp_path / "segmentation" / "val", segmentation)
     told = evaluated(folder, volume, tmp_path / "scores", block_vox=(4, 4, 4))

@@ -1,15 +1,18 @@
 """Blocks are given the skeleton nodes in them; nothing holds all nodes before finishing."""
 
+import os
 import shutil
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline_lib.artefacts import Budget, Run, Step, npz, read_json, write_json
+from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import evaluate_volume, scoring, sweep, sweep_volume
-from pipeline_lib.evaluation.nodes import NodeTable
+from pipeline_lib.evaluation.nodes import BlockNodes, NodeTable
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.geometry import Box
 from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
@@ -119,6 +122,67 @@ def test_blocks_planned_without_a_table_go_on(stages, tmp_path, name):
     for step in ("1/2", "finish/2"):
         last_file = stages[name](step, tmp_path / "out")
     assert read_json(last_file) == expected
+
+
+def cut_off(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def change_unseen(path):
+    """The last bytes, in a file of the same size and time."""
+    found, content = path.stat(), bytearray(path.read_bytes())
+    content[-32] ^= 3
+    path.write_bytes(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+DAMAGES = {
+    "rows cut off": ("rows.npy", cut_off),
+    "starts cut off": ("starts.npy", cut_off),
+    "rows of other nodes": ("rows.npy", change_unseen),
+    "facts cut off": ("table.json", cut_off),
+    "facts removed": ("table.json", Path.unlink),
+}
+
+
+@pytest.mark.parametrize("name", ["sweep", "evaluate"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_table_is_written_anew(stages, tmp_path, name, damage):
+    expected = read_json(stages[name]("all", tmp_path / "one"))
+    for step in ("plan", "0/2"):
+        stages[name](step, tmp_path / "out")
+    nodes = tmp_path / "out" / "nodes"
+    before = {path.name: path.read_bytes() for path in nodes.glob("*.npy")}
+    file, harm = damage
+    harm(nodes / file)
+    for step in ("1/2", "finish/2"):
+        last_file = stages[name](step, tmp_path / "out")
+    assert read_json(last_file) == expected
+    assert {path.name: path.read_bytes() for path in nodes.glob("*.npy")} == before
+
+
+@pytest.mark.parametrize("name", ["sweep", "evaluate"])
+def test_an_intact_table_is_left_alone(stages, tmp_path, monkeypatch, name):
+    stages[name]("plan", tmp_path / "out")
+    monkeypatch.setattr(NodeTable, "write", lambda self: pytest.fail("written anew"))
+    stages[name]("0/1", tmp_path / "out")
+
+
+STRANGE = {
+    "left out": lambda nodes: BlockNodes(nodes.indices[1:], nodes.voxels[1:]),
+    "twice": lambda nodes: BlockNodes(np.append(nodes.indices, nodes.indices[0]), nodes.voxels[[*range(len(nodes.voxels)), 0]]),
+    "unknown": lambda nodes: BlockNodes(np.append(nodes.indices, 300), nodes.voxels[[*range(len(nodes.voxels)), 0]]),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+def test_a_node_that_is_not_in_one_block_is_not_scored(stages, tmp_path, monkeypatch, strange):
+    in_block = NodeTable.in_block
+    monkeypatch.setattr(NodeTable, "in_block", lambda self, i: strange(in_block(self, i)) if i == 4 else in_block(self, i))
+    message = r"evaluate val: 1 of 300 skeleton nodes are not in exactly one block of .*out/blocks; remove .*out and run again"
+    with pytest.raises(UserError, match=message):
+        stages["evaluate"]("all", tmp_path / "out")
+    assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("name", ["sweep", "evaluate"])

@@ -1,5 +1,7 @@
 """The sweep block by block against segmenting each threshold of the whole volume in memory."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +11,10 @@ from scipy.ndimage import gaussian_filter
 from pipeline_lib.artefacts import Budget, Run, Step, read_json, write_json
 from pipeline_lib.components import label_components, remove_small_segments
 from pipeline_lib.errors import UserError
-from pipeline_lib.evaluation import sweep_volume
+from pipeline_lib.evaluation import portions, sweep, sweep_volume
 from pipeline_lib.evaluation.sweep import BlockSweep
 from pipeline_lib.geometry import Box
-from pipeline_lib.metrics import score_labels, score_skeletons
+from pipeline_lib.metrics import LabelScores, LabelTally, label_tally, score_labels, score_skeletons
 from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
 from pipeline_lib.settings.stages import SweepStage
 from pipeline_lib.skeletons import Skeletons, save_skeletons
@@ -130,6 +132,44 @@ def test_voxels_are_chosen_as_in_the_whole(affinities, prediction, truth, volume
     curve = swept(stage((5, 17, 19), **options), prediction, volume, volume.folder / f"sweep {options}")
     expected = expected_points(affinities, truth, THRESHOLDS, 0, **options)
     assert [point["voxels"] for point in curve["points"]] == [point["voxels"] for point in expected]
+
+
+@pytest.mark.parametrize("most_cells", [1, 40])
+def test_tables_are_joined_for_few_segments_at_a_time(prediction, volume, tmp_path, monkeypatch, most_cells):
+    told = stage((5, 17, 19))
+    expected = swept(told, prediction, volume, tmp_path / "one")
+    for text in ("plan", "0/1"):
+        sweep_volume(told, prediction, volume, tmp_path / "out", run=Run(RUN.budget, Step.parse(text)))
+    n_cells, of = [], LabelTally.of
+    monkeypatch.setattr(LabelTally, "of", lambda table: n_cells.append(len(table.counts)) or of(table))
+    monkeypatch.setattr(portions, "MOST_CELLS", most_cells)
+    monkeypatch.setattr(label_tally, "_MOST_PENDING", most_cells)
+    sweep_volume(told, prediction, volume, tmp_path / "out", run=Run(RUN.budget, Step.parse("finish/1")))
+    assert read_json(tmp_path / "out" / "curve.json") == expected
+    with np.load(tmp_path / "out" / "skeletons.npz") as found, np.load(tmp_path / "one" / "skeletons.npz") as one:
+        assert found.files == one.files
+        assert all(np.array_equal(found[name], one[name]) for name in one.files)
+    assert max(n_cells) < 60 < sum(n_cells) / len(THRESHOLDS)
+
+
+def test_of_a_threshold_that_was_scored_only_what_is_written_is_kept(prediction, volume, tmp_path, monkeypatch):
+    scored, alive = [], []
+
+    def noted(score):
+        def scoring(*args, **options):
+            gc.collect()
+            alive.append(sum(found() is not None for found in scored))
+            scores = score(*args, **options)
+            scored.append(weakref.ref(scores))
+            return scores
+
+        return scoring
+
+    monkeypatch.setattr(sweep, "score_skeletons", noted(sweep.score_skeletons))
+    monkeypatch.setattr(LabelScores, "from_tally", noted(LabelScores.from_tally))
+    swept(stage(), prediction, volume, tmp_path)
+    assert len(alive) == 2 * len(THRESHOLDS)
+    assert max(alive) <= 3  # of one threshold, while the next is scored
 
 
 def test_all_levels_in_blocks_are_those_of_one(prediction, volume, tmp_path):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +44,26 @@ def test_an_image_elsewhere_is_found_by_its_absolute_path(volume, tmp_path):
     other = replace(volume, image_path=str(tmp_path / "else where" / "v"))
     other.save()
     assert Volume.open(volume.folder).image()[0, 0, 0] == 3
+
+
+def test_an_image_elsewhere_that_changed_counts_for_nothing(volume, tmp_path, monkeypatch):
+    elsewhere = create_array(tmp_path / "elsewhere" / "v", (4, 5, 6), "uint8", attributes={})
+    elsewhere[:] = 3
+    made = replace(volume, image_path=str(tmp_path / "elsewhere" / "v")).save()
+    made.state()
+    elsewhere[:] = 4
+
+    def refuse(path, **_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    changed = "volume train: the image .*v has changed since it was imported"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(UserError, match=rf"^{changed}, but .*volume\.json cannot be removed: Read-only file system; imp"):
+            made.state()
+    with pytest.raises(UserError, match=f"^{changed}; run the workflow again, which imports it anew$"):
+        made.state()
+    assert not (volume.folder / "volume.json").exists()
 
 
 def test_an_image_that_changed_its_shape_is_refused(volume):
