@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import Box, nm_to_vox_floor
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Skeletons:
         a, b = self.edges.T
         return np.asarray(np.linalg.norm(self.node_positions_nm[a] - self.node_positions_nm[b], axis=1))
 
-    def within(self, start_nm: np.ndarray, stop_nm: np.ndarray) -> Skeletons:
-        """What lies in the box [start_nm, stop_nm), (3,) zyx: positions from its corner, edges that do not leave it."""
-        inside = np.all((self.node_positions_nm >= start_nm) & (self.node_positions_nm < stop_nm), axis=1)
+    def within(self, box: Box, voxel_size_nm: Sequence[float]) -> Skeletons:
+        """What lies in the voxels of a box, by `nm_to_vox_floor`: positions from its corner, edges that do not leave it."""
+        voxels = nm_to_vox_floor(self.node_positions_nm, voxel_size_nm)
+        inside = np.all((voxels >= box.start_vox) & (voxels < box.stop_vox), axis=1)
         new = np.cumsum(inside) - 1
         edges = self.edges[inside[self.edges].all(axis=1)]
-        return Skeletons(self.node_positions_nm[inside] - start_nm, self.node_skeleton_ids[inside], new[edges])
+        positions_nm = self.node_positions_nm[inside] - np.multiply(box.start_vox, voxel_size_nm)
+        return Skeletons(positions_nm, self.node_skeleton_ids[inside], new[edges])
 
 
 def check_counts(n_positions: int, n_ids: int) -> None:
