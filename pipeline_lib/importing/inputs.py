@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pipeline_lib.errors import UserError
 from pipeline_lib.importing.image import check_image
 from pipeline_lib.importing.labels import check_labels
@@ -28,12 +26,11 @@ class Inputs:
     intensity_range: IntensityRange | None
 
     def given_skeletons(self) -> Skeletons | None:
-        """Those in the slab that is imported."""
+        """Those in the slab that is imported, or all of them where the volume is whole."""
         if self.skeletons is None:
             return None
-        place = self.image.place
-        corners_nm = (np.multiply(corner, self.voxel_size_nm) for corner in (place.start_vox, place.stop_vox))
-        return read_skeletons(self.skeletons, self.voxel_size_nm).within(*corners_nm)
+        skeletons = read_skeletons(self.skeletons, self.voxel_size_nm)
+        return skeletons if self.image.is_whole else skeletons.within(self.image.place, self.voxel_size_nm)
 
 
 def as_arrays(volume: ArrayVolume | NISBVolume | SyntheticVolume) -> ArrayVolume:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline_lib.artefacts.npz import read_in_parts
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import nm_to_vox_floor
-from pipeline_lib.skeletons.skeletons import check_counts, check_edges, check_positions
+from pipeline_lib.skeletons.skeletons import as_edges, as_ids, as_positions, check_counts, check_edges, check_positions
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class NodesOutside:
 
 
 def positions_in_parts(path: Path) -> Iterator[np.ndarray]:
-    """(n, 3) float64 zyx in nm of the nodes, in their order."""
+    """(n, 3) float64 zyx in nm of the nodes, in their order; ValueError for an array of another shape."""
     for part in read_in_parts(path, "node_positions_nm"):
-        yield np.asarray(part, np.float64).reshape(-1, 3)
+        yield as_positions(part)
 
 
 def check_file(path: Path) -> None:
@@ -36,11 +36,11 @@ def check_file(path: Path) -> None:
         for positions_nm in positions_in_parts(path):
             check_positions(positions_nm)
             n_positions += len(positions_nm)
-        n_ids = sum(ids.size for ids in read_in_parts(path, "node_skeleton_ids"))
+        n_ids = sum(len(as_ids(ids)) for ids in read_in_parts(path, "node_skeleton_ids"))
         check_counts(n_positions, n_ids)
         for edges in read_in_parts(path, "edges"):
-            check_edges(np.asarray(edges, np.int64), n_nodes=n_ids)
-    except ValueError as error:
+            check_edges(as_edges(edges), n_nodes=n_ids)
+    except (TypeError, ValueError) as error:
         raise UserError(f"cannot read the skeletons {path}: {error}") from error
 
 

@@ -79,8 +79,7 @@ class Generation:
         for group, values in ((IMAGE, image), (LABELS, labels)):
             files += write_box(open_array(self.folder / group / "0", writable=True), box, values)
         path, facts = self.folder / "skeletons.npz", self.folder / "facts.json"
-        corners = (np.multiply(corner, settings.voxel_size_nm) for corner in (slab.start_vox, slab.stop_vox))
-        skeletons = made.skeletons.within(*corners)
+        skeletons = made.skeletons.within(slab, settings.voxel_size_nm)
         save_skeletons(path, skeletons)
         n_neurites = len(np.unique(skeletons.node_skeleton_ids))
         write_json(facts, {"image": cells_of(box, image), "labels": cells_of(box, labels), "n_neurites": n_neurites})

@@ -7,6 +7,7 @@ import zarr
 
 from pipeline_lib.artefacts import Budget, Run
 from pipeline_lib.errors import UserError
+from pipeline_lib.geometry import nm_to_vox_floor
 from pipeline_lib.importing import import_volume
 from pipeline_lib.settings import parse_project
 from pipeline_lib.settings.jobs import shape_of
@@ -71,6 +72,44 @@ def test_skeletons_keep_what_lies_inside(tmp_path, arrays, skeletons):
     np.testing.assert_array_equal(found.node_positions_nm, skeletons.node_positions_nm[11:22] - [0, 110, 0])
     assert set(found.node_skeleton_ids) == {3}
     np.testing.assert_array_equal(found.edges, np.stack([np.arange(10), np.arange(1, 11)], axis=1))
+
+
+class TestNodesOnVoxelFaces:
+    """Voxels of 33.3 nm: node z is where voxel z begins, by a sum that floating point may round to below the face."""
+
+    SIZE_NM = (33.3, 33.3, 33.3)
+    SHAPE = (18, 6, 5)
+
+    @pytest.fixture
+    def given(self, tmp_path):
+        """The nodes, and settings that name their file and that of image and labels."""
+        sums = [min((a * 33.3 + (z - a) * 33.3 for a in range(z)), key=lambda s, z=z: s - z * 33.3) for z in range(1, 18)]
+        z_nm = np.array([-1e-9, *sums])
+        assert np.any(z_nm[1:] < np.arange(1, 18) * 33.3), "none lies below its face"
+        skeletons = Skeletons(
+            np.stack([z_nm, np.full(18, 2 * 33.3), np.zeros(18)], axis=1), np.full(18, 3), [[z, z + 1] for z in range(17)]
+        )
+        save_skeletons(tmp_path / "s.npz", skeletons)
+        with h5py.File(tmp_path / "v.h5", "w") as file:
+            file["image"], file["labels"] = np.zeros(self.SHAPE, np.uint8), np.full(self.SHAPE, 3, np.uint16)
+        named = {name: {"path": str(tmp_path / "v.h5"), "array": name} for name in ("image", "labels")}
+        return skeletons, {**named, "voxel_size_nm": self.SIZE_NM, "skeletons": str(tmp_path / "s.npz")}
+
+    @pytest.mark.parametrize("n_slabs", [2, 3, 6])
+    def test_each_is_in_the_slab_of_its_voxel(self, tmp_path, given, n_slabs):
+        _, named = given
+        for index in range(n_slabs):
+            volume = imported(tmp_path / str(index), **named, slab={"of": n_slabs, "index": index})
+            found, depth = load_skeletons(volume.skeletons_file), 18 // n_slabs
+            voxels = nm_to_vox_floor(found.node_positions_nm, self.SIZE_NM)
+            np.testing.assert_array_equal(voxels, [[z, 2, 0] for z in range(depth)])
+            np.testing.assert_array_equal(found.edges, [[z, z + 1] for z in range(depth - 1)])
+
+    def test_a_whole_volume_keeps_them_as_they_are(self, tmp_path, given):
+        skeletons, named = given
+        found = load_skeletons(imported(tmp_path / "out", **named).skeletons_file)
+        np.testing.assert_array_equal(found.node_positions_nm, skeletons.node_positions_nm)
+        np.testing.assert_array_equal(found.edges, skeletons.edges)
 
 
 def test_a_slab_of_a_zarr_image_is_copied(tmp_path, arrays):

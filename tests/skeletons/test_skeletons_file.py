@@ -33,7 +33,9 @@ def test_no_skeletons_at_all(tmp_path):
     [
         (([[0, 0, 0]], [1, 2], []), "1 node positions but 2 skeleton ids"),
         (([[0, 0, np.nan]], [1], []), "a node position is not finite"),
-        (([[0, 0, 0]], [1], [[0, 1]]), "an edge names node 0 or 1, but there are nodes 0 to 0"),
+        (([[0, 0, 0]], [1], [[0, 1]]), "an edge names node 1, but there are nodes 0 to 0"),
+        (([[0, 0, 0]], [1], [[0], [0]]), r"edges has rows of shape \(1,\), expected \(2,\)"),
+        (([[0, 0], [0, 0], [0, 0]], [1, 1], []), r"node_positions_nm has rows of shape \(2,\), expected \(3,\)"),
     ],
 )
 def test_inconsistent_parts_are_refused(parts, message):
