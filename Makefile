@@ -9,7 +9,8 @@ demo: $(INSTALLED)
 	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
 
 test: $(INSTALLED)
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/workflow --ignore tests/cluster
+	$(VENV)/bin/pytest tests/workflow tests/cluster
 
 # A hundred kills, and a disk that is full at any place, where `make test` has a few of each; about an hour.
 test-kills: $(INSTALLED)

@@ -41,6 +41,7 @@ def test_every_end_of_a_job_continues_the_run(accounted_cluster, tmp_path):
     every_end_continues(accounted_cluster, tmp_path, **BY_SACCT)
 
 
+@long
 @pytest.mark.slow
 def test_a_submitted_training_goes_on_after_a_job_that_was_cancelled(accounted_cluster, tmp_path):
     training = SubmittedTraining(tmp_path, accounted_cluster, steps=150)

@@ -2,6 +2,7 @@
 
 import time
 
+from cluster_project import long
 from slurm_cluster import CPUS_PER_NODE
 from trivial_jobs import TrivialJobs
 
@@ -22,6 +23,7 @@ touch $output
 ENDS_S = 300
 
 
+@long
 def test_every_end_of_a_job_continues_the_run(cluster, tmp_path):
     every_end_continues(cluster, tmp_path)
 
