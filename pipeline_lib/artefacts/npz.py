@@ -33,6 +33,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read the arrays in {path}: {error}") from error
 
 
+def length_of(path: Path, name: str) -> int:
+    """How many rows one array of a `.npz` file has, without reading it. UserError as `read_arrays`."""
+    try:
+        with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            return _header(file)[0][0]
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile, zlib.error) as error:
+        raise UserError(f"cannot read the arrays in {path}: {error}") from error
+
+
 def read_in_parts(path: Path, name: str) -> Iterator[np.ndarray]:
     """One array of a `.npz` file, so many rows at a time, without holding the others. UserError as `read_arrays`."""
     try:

@@ -8,7 +8,12 @@ from itertools import pairwise
 import numpy as np
 
 MOST_CELLS = 2_000_000  # of the tables of blocks joined at once
-CELL_BYTES = 200  # what joining holds for each of them
+_CELL_BYTES = 200  # that joining holds for each of them
+
+
+def cells_bytes(n_cells: int) -> int:
+    """What joining so many cells holds, one portion after the other."""
+    return _CELL_BYTES * min(n_cells, MOST_CELLS)
 
 
 def portions(drawn: Sequence[np.ndarray], n_cells: int) -> Iterator[tuple[np.uint64, np.uint64]]:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.artefacts.complete import content_of_complete
-from pipeline_lib.artefacts.npz import read_arrays, write_arrays
+from pipeline_lib.artefacts.npz import length_of, read_arrays, write_arrays
 from pipeline_lib.components import BlockSummary, JoinedBlocks, join_blocks, label_block, level_of
 from pipeline_lib.components.regions import PointSweep, RegionForest, finish_sweep, join_regions, join_rounds, reduce_block
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation.curve import CURVE_FILE, TriedThreshold, levels_of, write_levels, write_tried
 from pipeline_lib.evaluation.nodes import NodeTable
-from pipeline_lib.evaluation.portions import portions
+from pipeline_lib.evaluation.portions import cells_bytes, portions
 from pipeline_lib.evaluation.scoring import GroundTruth
 from pipeline_lib.evaluation.whole_sweep import WholeSweep
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -33,6 +34,10 @@ from pipeline_lib.volumes.affinities import open_affinities, read_neighbour_affi
 AFFINITIES = "affinities.zarr/0"
 _WHOLE = "whole_"  # in the names of what is told of components that lie in one block
 _FOREST_BYTES = 20  # for each voxel of a block: affinities, basins, and what reducing them holds beside
+
+_OPEN_BYTES = 24  # for each component with an edge out of its block
+_DRAWN_BYTES = 16  # for each cell that is drawn to divide the tables of blocks
+_REGION_FACTOR = 6  # what joining two regions holds, themselves included, by what they hold: measured 3.6 to 5
 
 
 def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
@@ -61,6 +66,7 @@ class BlockSweep:
         self._settings = settings
         self._prediction = prediction
         self._volume = volume
+        self._memory_mb = run.budget.memory_mb
         if settings.choice.thresholds == "all" and not self.truth.has_skeletons:
             raise UserError(
                 f"choice.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
@@ -169,6 +175,8 @@ class BlockSweep:
         return self.folder / "blocks" / f"{index}-tried-{i}.npz"
 
     def finish(self) -> Finished:
+        for i, threshold in enumerate(self._in_voxels):
+            self._check_tables(i, threshold)
         sweep = finish_sweep(self._forest(), self.truth.node_voxels())
         skeletons = self.truth.skeletons
         tried = self._settings.choice.thresholds
@@ -185,17 +193,42 @@ class BlockSweep:
             write_tried(self.folder, self._volume.name, self._tried(tried, sweep), levels)
         return Finished([self.last_file])
 
+    def _check_tables(self, i: int, threshold: float) -> None:
+        """UserError where the joined tables of the i-th threshold do not fit into memory."""
+        files = [self._tried_file(i, index) for index in range(self.n_blocks)]
+        n_open, n_cells = (sum(length_of(file, name) for file in files) for name in ("open_ids", "counts"))
+        need_mb = PROCESS_MB + (_OPEN_BYTES * n_open + _DRAWN_BYTES * n_cells / self.n_blocks + cells_bytes(n_cells)) / 1e6
+        if need_mb > self._memory_mb:
+            raise UserError(
+                f"{self.name}: joining {n_open} components at the faces of blocks, with {n_cells} overlaps with labels, at "
+                f"threshold {threshold:g} takes {need_mb:.0f} MB, but the memory budget is {self._memory_mb:.0f} MB; larger "
+                "blocks (segmentation.block_vox) have fewer"
+            )
+
+    def _check_join(self, joining: Sequence[RegionForest], held_bytes: int) -> None:
+        """UserError where two regions cannot be joined in the memory that those waiting for another leave."""
+        need_mb = PROCESS_MB + (held_bytes + _REGION_FACTOR * sum(forest.n_bytes for forest in joining)) / 1e6
+        if need_mb > self._memory_mb:
+            sizes = " and ".join(" x ".join(map(str, forest.box.shape_vox)) for forest in joining)
+            raise UserError(
+                f"{self.name}: joining the regions of {sizes} voxels takes {need_mb:.0f} MB, but the memory budget is "
+                f"{self._memory_mb:.0f} MB; give the sweep more memory, or a smaller val volume"
+            )
+
     def _forest(self) -> RegionForest:
         """Of the whole volume: pairs are joined as soon as both are there, so that few regions are held at once."""
         parts = {join.joined: (join.left, join.right) for joins in join_rounds(self.grid) for join in joins}
 
-        def of_region(region: int) -> RegionForest:
-            if region in parts:
-                left, right = parts[region]
-                return join_regions(of_region(left), of_region(right))
-            return RegionForest.from_arrays(read_arrays(self._forest_file(region)))
+        def of_region(region: int, held_bytes: int) -> RegionForest:
+            """held_bytes: of the regions that wait for this one."""
+            if region not in parts:
+                return RegionForest.from_arrays(read_arrays(self._forest_file(region)))
+            left = of_region(parts[region][0], held_bytes)
+            right = of_region(parts[region][1], held_bytes + left.n_bytes)
+            self._check_join([left, right], held_bytes)
+            return join_regions(left, right)
 
-        return of_region(max(parts, default=0))
+        return of_region(max(parts, default=0), 0)
 
     def _tried(self, thresholds: Sequence[float], sweep: PointSweep) -> Iterator[TriedThreshold]:
         skeletons, tolerance = self.truth.skeletons, self._settings.evaluation.merge_tolerance

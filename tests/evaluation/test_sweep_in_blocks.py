@@ -220,3 +220,36 @@ def test_what_does_not_fit_is_refused(prediction, volume, tmp_path):
     message = "sweep val: trying thresholds for segments that grow, flood or take in dust holds the volume in memory, 48350 MB"
     with pytest.raises(UserError, match=message):
         sweep_volume(told, prediction, large, tmp_path, run=small)
+
+
+@pytest.fixture(scope="module")
+def swept_blocks(prediction, volume, tmp_path_factory):
+    """The folder of a sweep that is only to be finished."""
+    folder = tmp_path_factory.mktemp("blocks")
+    for text in ("plan", "0/1"):
+        sweep_volume(stage((5, 17, 19)), prediction, volume, folder, run=Run(RUN.budget, Step.parse(text)))
+    return folder
+
+
+def test_tables_that_do_not_fit_when_finishing_are_refused_first(prediction, volume, swept_blocks, monkeypatch):
+    n_open = sum(len(np.load(path)["open_ids"]) for path in swept_blocks.glob("blocks/*-tried-0.npz"))
+    n_cells = sum(len(np.load(path)["counts"]) for path in swept_blocks.glob("blocks/*-tried-0.npz"))
+    monkeypatch.setattr(sweep, "_OPEN_BYTES", 1e10 / n_open)
+    monkeypatch.setattr(BlockSweep, "_forest", lambda self: pytest.fail("regions were joined"))
+    message = (
+        rf"sweep val: joining {n_open} components at the faces of blocks, with {n_cells} overlaps with labels, at threshold "
+        r"0.5 takes 103\d\d MB, but the memory budget is 4000 MB; larger blocks \(segmentation.block_vox\) have fewer"
+    )
+    with pytest.raises(UserError, match=message):
+        sweep_volume(stage((5, 17, 19)), prediction, volume, swept_blocks, run=Run(RUN.budget, Step("finish")))
+
+
+def test_regions_that_do_not_fit_when_finishing_are_refused(prediction, volume, swept_blocks, monkeypatch):
+    sizes = [sum(array.nbytes for array in np.load(path).values()) for path in sorted(swept_blocks.glob("blocks/[01].npz"))]
+    monkeypatch.setattr(sweep, "_REGION_FACTOR", 1e10 / sum(sizes))
+    message = (
+        r"sweep val: joining the regions of .* voxels takes \d+ MB, but the memory budget is 4000 MB; give the sweep more "
+        "memory, or a smaller val volume"
+    )
+    with pytest.raises(UserError, match=message):
+        sweep_volume(stage((5, 17, 19)), prediction, volume, swept_blocks, run=Run(RUN.budget, Step("finish")))

@@ -57,6 +57,11 @@ class RegionForest:
     n_closed: np.ndarray
     histogram: np.ndarray
 
+    @property
+    def n_bytes(self) -> int:
+        """Of all its arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All of it as plain arrays, as from_arrays takes them."""
         return {
