@@ -179,7 +179,6 @@ def predict_nothing(folder: Path, budget: Budget) -> None:
     settings = PredictStage(inference=InferenceSettings(block_vox=PREDICT_BLOCK_VOX), patch_vox=PATCH_VOX)
     task = Prediction(settings, checkpoint, network, Volume.open(folder / "volume"), folder / "predicted")
     task.forward = network.module
-    task.check_memory(budget)
     run_task(task, Run(budget))
 
 

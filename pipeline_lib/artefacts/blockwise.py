@@ -72,8 +72,17 @@ class BlockTask(Protocol):
     @property
     def last_file(self) -> Path: ...
 
+    def prepare(self, run: Run) -> None:
+        """Share the blocks among processes; UserError where the memory is too small for what this run does.
+
+        Comes once before `create` and `compute`, and not where nothing is left to do.
+        """
+
     def create(self) -> None:
-        """Make ready what the blocks are written into; what an earlier plan left may be there."""
+        """Make ready what the blocks are written into; what an earlier plan left may be there.
+
+        UserError, before anything is written, for what can be told to be wrong from the inputs.
+        """
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
         """Compute and write these blocks, in any order, each from scratch; shows its progress."""
@@ -114,9 +123,10 @@ class Run:
 def run_task(task: BlockTask, run: Run) -> None:
     """Run one step of a task.
 
-    UserError for a folder that another process works in, and for inputs that have changed since the plan was made.
+    UserError for a folder that another process works in, and for inputs that have changed since the plan was made. What is
+    complete stays as it is, whatever the budget.
     """
-    _Running(task, run.step, run.max_blocks).run()
+    _Running(task, run).run()
 
 
 def record_path(folder: Path, step: Step) -> Path:
@@ -142,10 +152,12 @@ def shares(n_blocks: int, n_jobs: int) -> list[range]:
 class _Running:
     """One step of one task. The plan is what plan.json holds: what is computed from what, as far as it can be told now."""
 
-    def __init__(self, task: BlockTask, step: Step, max_blocks: int | None) -> None:
+    def __init__(self, task: BlockTask, run: Run) -> None:
         self.task = task
-        self.step = step
-        self.max_blocks = max_blocks
+        self.step = run.step
+        self.max_blocks = run.max_blocks
+        self._run = run
+        self._is_prepared = False
         self.plan = _plan_of(task)
         self.records = Records(task.folder, plan_digest(self.plan))
 
@@ -196,9 +208,15 @@ class _Running:
             return
         if present is not None:
             self._say(f"starts anew: {_difference(present, self.plan) if is_made else 'files were removed'}")
+        self._prepare()
         self._forget()
         self.task.create()
         write_json(self.task.folder / "plan.json", self.plan)
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            self.task.prepare(self._run)
+            self._is_prepared = True
 
     def _check_planned(self) -> None:
         present = read_if_there(self.task.folder / "plan.json")
@@ -244,6 +262,7 @@ class _Running:
         if len(missing) < len(blocks):
             self._say(f"goes on: {len(blocks) - len(missing)} of {len(blocks)} blocks are done")
         if chosen:
+            self._prepare()
             with self.records.journal(job) as journal:
                 try:
                     for done in self.task.compute(chosen):

@@ -64,7 +64,7 @@ def evaluate_volume(
     """
     if against is None and settings.evaluation.against is not None:
         against = Path(settings.evaluation.against) / folder.name
-    run_task(Evaluation(settings, segmentation, volume, folder, run=run, against=against, verify=verify), run)
+    run_task(Evaluation(settings, segmentation, volume, folder, against=against, verify=verify), run)
 
 
 class Evaluation:
@@ -77,7 +77,6 @@ class Evaluation:
         volume: Volume,
         folder: Path,
         *,
-        run: Run,
         against: Path | None,
         verify: bool,
     ) -> None:
@@ -100,15 +99,6 @@ class Evaluation:
             )
         if against is not None:
             _check_comparable(against, volume)
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=settings.evaluation.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.truth.need_mb,
-            setting="evaluation.block_vox",
-            step_vox=SHARD_VOX,
-        )
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -132,6 +122,18 @@ class Evaluation:
     @property
     def n_blocks(self) -> int:
         return len(self.grid)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self._settings.evaluation.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self.truth.need_mb,
+            setting="evaluation.block_vox",
+            step_vox=SHARD_VOX,
+        )
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""

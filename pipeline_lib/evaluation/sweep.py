@@ -48,15 +48,15 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
     take others in, the volume is held in memory.
     """
     if settings.segmentation.only_components:
-        run_task(BlockSweep(settings, prediction, volume, folder, run=run), run)
+        run_task(BlockSweep(settings, prediction, volume, folder), run)
     else:
-        run_task(WholeSweep(settings, prediction, volume, folder, run=run), run)
+        run_task(WholeSweep(settings, prediction, volume, folder), run)
 
 
 class BlockSweep:
     """A block gives its reduced forest and, for each threshold to be scored in voxels, its components and their table."""
 
-    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
+    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path) -> None:
         self.name = f"sweep {volume.name}"
         self.folder = folder
         self.created: tuple[Path, ...] = ()
@@ -71,15 +71,6 @@ class BlockSweep:
             raise UserError(
                 f"choice.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
             )
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=settings.segmentation.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self._need_mb,
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
-        )
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -116,6 +107,18 @@ class BlockSweep:
     def _need_mb(self, block_vox: Triple) -> float:
         forest_mb = _FOREST_BYTES * self.truth.grid(block_vox)[0].write_box.n_voxels / 1e6
         return forest_mb + (self.truth.need_mb(block_vox) if self._in_voxels else 0.0)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self._settings.segmentation.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self._need_mb,
+            setting="segmentation.block_vox",
+            step_vox=SHARD_VOX,
+        )
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""

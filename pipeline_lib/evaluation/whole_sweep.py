@@ -28,14 +28,11 @@ _VOXEL_BYTES = 48
 
 
 class WholeSweep:
-    """Blocks are thresholds: each gives the table of true labels and segments, and the segments at skeleton nodes.
-
-    UserError for a volume that does not fit into the memory budget.
-    """
+    """Blocks are thresholds: each gives the table of true labels and segments, and the segments at skeleton nodes."""
 
     layout: Mapping[str, Any] = {}
 
-    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
+    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path) -> None:
         self.name = f"sweep {volume.name}"
         self.folder = folder
         self.created: tuple[Path, ...] = ()
@@ -44,14 +41,6 @@ class WholeSweep:
         self._settings = settings
         self._prediction = prediction
         self._volume = volume
-        self._threads = run.budget.threads
-        need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(volume.shape_vox)) / 1e6
-        if need_mb > run.budget.memory_mb:
-            raise UserError(
-                f"{self.name}: trying thresholds for segments that grow, flood or take in dust holds the volume in memory, "
-                f"{need_mb:.0f} MB, but the memory budget is {run.budget.memory_mb:.0f} MB; give segmentation.threshold, or a "
-                "smaller val volume"
-            )
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -73,13 +62,24 @@ class WholeSweep:
             f"volume {self._volume.name}": self._volume.state(),
         }
 
+    def prepare(self, run: Run) -> None:
+        """UserError for a volume that does not fit."""
+        need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(self._volume.shape_vox)) / 1e6
+        if need_mb > run.budget.memory_mb:
+            raise UserError(
+                f"{self.name}: trying thresholds for segments that grow, flood or take in dust holds the volume in memory, "
+                f"{need_mb:.0f} MB, but the memory budget is {run.budget.memory_mb:.0f} MB; give segmentation.threshold, or a "
+                "smaller val volume"
+            )
+        self._crew = Crew(workers=1, threads=run.budget.threads)
+
     def create(self) -> None:
         """Nothing is written into."""
 
     def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
         affinities = np.asarray(open_affinities(self._prediction / "affinities.zarr" / "0").array[:3])
         lowest = min(self.thresholds[index] for index in blocks)
-        sweep = sweep_thresholds(affinities, lowest=lowest, threads=self._threads)
+        sweep = sweep_thresholds(affinities, lowest=lowest, threads=self._crew.threads)
         nodes = tuple(self.truth.node_voxels().T)
         truth = self.truth.voxels_of(self.truth.grid(self._volume.shape_vox)[0])
 
@@ -95,7 +95,7 @@ class WholeSweep:
             write_arrays(self._file(index), arrays)
             return [self._file(index)]
 
-        yield from compute_blocks(try_threshold, blocks, Crew(1, self._threads), name=self.name)
+        yield from compute_blocks(try_threshold, blocks, self._crew, name=self.name)
 
     def _file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"

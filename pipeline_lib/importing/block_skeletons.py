@@ -43,7 +43,7 @@ def make_skeletons(
 
     Source: Sato et al. 2000, TEASAR; Silversmith et al. 2021, https://github.com/seung-lab/kimimaro.
     """
-    task = BlockSkeletons(labels, folder, voxel_size_nm, labels_content=labels_content, budget=budget, block_vox=block_vox)
+    task = BlockSkeletons(labels, folder, voxel_size_nm, labels_content=labels_content, block_vox=block_vox)
     run_task(task, Run(budget))
     return load_skeletons(task.last_file)
 
@@ -75,7 +75,6 @@ class BlockSkeletons:
         voxel_size_nm: Sequence[float],
         *,
         labels_content: str,
-        budget: Budget,
         block_vox: Triple,
     ) -> None:
         self.name = "skeletons"
@@ -87,12 +86,6 @@ class BlockSkeletons:
         self._labels = labels
         self._size_nm = tuple(voxel_size_nm)
         self._block_vox = block_vox
-        self._crew = crew_for(
-            budget,
-            name=self.name,
-            n_blocks=self.n_blocks,
-            **_limits(self.grid.shape_vox, block_vox),
-        )
 
     @cached_property
     def grid(self) -> BlockGrid:
@@ -101,6 +94,15 @@ class BlockSkeletons:
     @property
     def n_blocks(self) -> int:
         return len(self.grid)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            n_blocks=self.n_blocks,
+            **_limits(self.grid.shape_vox, self._block_vox),
+        )
 
     def create(self) -> None:
         """Nothing is written into."""

@@ -54,13 +54,11 @@ def import_volume(
 ) -> None:
     """Convert the volume into `folder`, block by block; `volume.json` is written last.
 
-    Everything that can be checked without reading voxels is checked before anything is written. Mistakes in the files are a
-    UserError that names the volume. Skeletons that are not given are made from the labels.
+    Everything that can be checked without reading voxels is checked before anything is written; a complete volume is left
+    alone. Mistakes in the files are a UserError that names the volume. Skeletons that are not given are made from the labels.
     """
     try:
         task = VolumeImport(settings, folder, run.budget)
-        if run.step.kind in ("plan", "all"):
-            task.check_skeletons()
         run_task(task, run)
     except UserError as error:
         raise UserError(f"volume {settings.name}: {error}") from error
@@ -76,17 +74,6 @@ class VolumeImport:
         self._settings = settings
         self._source = as_arrays(settings.volume)
         self._budget = budget
-        largest = self.largest_block
-        self._crew = crew_for(
-            budget,
-            name=self.name,
-            block_vox=largest.shape_vox,
-            n_blocks=self.n_blocks,
-            need_mb=lambda _: largest.need_mb,
-            setting=f"a block of the {largest.kind},",
-            step_vox=largest.shape_vox,
-            otherwise="give it more memory",
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without opened files, which each process opens for itself."""
@@ -136,14 +123,6 @@ class VolumeImport:
         inputs = self.opened
         return inputs.labels is not None and (inputs.mask is not None or inputs.labels.dtype.kind == "i")
 
-    def check_skeletons(self) -> None:
-        """UserError for given ones that do not fit the volume, or for too little memory to make them from the labels."""
-        inputs = self.opened
-        if inputs.skeletons is not None:
-            check_given(inputs.skeletons, inputs.image.stored_shape_vox, inputs.voxel_size_nm)
-        elif inputs.labels is not None:
-            check_makeable(inputs.image.shape_vox, self._budget)
-
     @property
     def largest_block(self) -> LargestBlock:
         inputs = self.opened
@@ -154,9 +133,27 @@ class VolumeImport:
         found = [LargestBlock(kind, source.blocks.largest_read_vox, n_bytes) for kind, source, n_bytes in read]
         return max(found, key=lambda block: block.need_mb)
 
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit, or for skeletons that could not be made from the labels."""
+        largest, inputs = self.largest_block, self.opened
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=largest.shape_vox,
+            n_blocks=self.n_blocks,
+            need_mb=lambda _: largest.need_mb,
+            setting=f"a block of the {largest.kind},",
+            step_vox=largest.shape_vox,
+            otherwise="give it more memory",
+        )
+        if run.step.kind in ("plan", "all") and inputs.skeletons is None and inputs.labels is not None:
+            check_makeable(inputs.image.shape_vox, run.budget)
+
     def create(self) -> None:
-        """Where intensities are given as percentiles, or ids have 64 bits, this reads the source once."""
+        """Given skeletons are read to check them, and where intensities are percentiles, or ids have 64 bits, the source is."""
         inputs = self.opened
+        if inputs.skeletons is not None:
+            check_given(inputs.skeletons, inputs.image.stored_shape_vox, inputs.voxel_size_nm)
         attributes = {"axes": "zyx", "voxel_size_nm": list(inputs.voxel_size_nm)}
         shape = inputs.image.shape_vox
         if not self._in_place:

@@ -31,13 +31,13 @@ def average_predictions(settings: PredictStage, predictions: Sequence[Path], vol
     The affinities are averaged, not the logits, each as it is stored, and rounded to nearest. Predictions of another shape or
     with other offsets are a UserError.
     """
-    run_task(Average(settings, predictions, volume, folder, run=run), run)
+    run_task(Average(settings, predictions, volume, folder), run)
 
 
 class Average:
     """A block is the mean of the same block of all predictions."""
 
-    def __init__(self, settings: PredictStage, predictions: Sequence[Path], volume: Volume, folder: Path, *, run: Run) -> None:
+    def __init__(self, settings: PredictStage, predictions: Sequence[Path], volume: Volume, folder: Path) -> None:
         self.name = f"average {volume.name}"
         self.folder = folder
         self.created = (folder / ARRAY / "zarr.json",)
@@ -46,15 +46,6 @@ class Average:
         self._predictions = list(predictions)
         self._volume = volume
         self._offsets_vox = self._checked_offsets()
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=settings.inference.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=lambda block_vox: TORCH_MB + _EDGE_BYTES * len(self._offsets_vox) * prod(block_vox) / 1e6,
-            setting="inference.block_vox",
-            step_vox=SHARD_VOX,
-        )
 
     def _checked_offsets(self) -> tuple[tuple[int, int, int], ...]:
         if not self._predictions:
@@ -85,6 +76,18 @@ class Average:
     @property
     def n_blocks(self) -> int:
         return len(self.grid)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self._settings.inference.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=lambda block_vox: TORCH_MB + _EDGE_BYTES * len(self._offsets_vox) * prod(block_vox) / 1e6,
+            setting="inference.block_vox",
+            step_vox=SHARD_VOX,
+        )
 
     def create(self) -> None:
         create_affinities(

@@ -59,9 +59,7 @@ def predict_volume(
         network.settings.check_patch(settings.patch_vox)
     except ValueError as error:
         raise UserError(f"inference: {error}") from error
-    task = Prediction(settings, checkpoint, network, volume, folder, device=device)
-    task.check_memory(run.budget, with_network=run.step.kind in ("job", "all"))
-    run_task(task, run)
+    run_task(Prediction(settings, checkpoint, network, volume, folder, device=device), run)
 
 
 class Prediction:
@@ -126,12 +124,12 @@ class Prediction:
         """Patches to compute, those at the borders of columns counted for each; mirror images not counted."""
         return sum(count_calls(column.box, self._volume.shape_vox, self.patch_vox) for column in self.columns)
 
-    def check_memory(self, budget: Budget, *, with_network: bool = True) -> None:
+    def prepare(self, run: Run) -> None:
         """UserError for blocks that do not fit; one process predicts, with all threads.
 
-        with_network: not for a step without blocks, as that may run on a machine without the GPU of the others.
+        The network is left out of a step without blocks, as that may run on a machine without the GPU of the others.
         """
-        network_mb = self.network_mb() if with_network else 0.0
+        network_mb = self.network_mb() if run.step.kind != "plan" else 0.0
 
         def need_mb(block_vox: Triple) -> float:
             columns = columns_of(BlockGrid(self._volume.shape_vox, block_vox), self.patch_vox)
@@ -139,7 +137,7 @@ class Prediction:
 
         told = f"with {network_mb:.0f} MB for the network at patch_vox {list(self.patch_vox)}"
         crew_for(
-            Budget(budget.memory_mb, threads=1),
+            Budget(run.budget.memory_mb, threads=1),
             name=self.name,
             block_vox=self._settings.inference.block_vox,
             n_blocks=self.n_blocks,

@@ -48,7 +48,7 @@ class BlockGrowth:
     A block is read with as many voxels around it as segments grow: nothing from further away can reach it.
     """
 
-    def __init__(self, settings: SegmentationSettings, ungrown: Path, volume: Volume, folder: Path, *, run: Run) -> None:
+    def __init__(self, settings: SegmentationSettings, ungrown: Path, volume: Volume, folder: Path) -> None:
         self.name = f"grow {volume.name}"
         self.folder = folder
         self.created = (folder / ARRAY / "zarr.json",)
@@ -56,15 +56,6 @@ class BlockGrowth:
         self._settings = settings
         self._ungrown = ungrown
         self._volume = volume
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=settings.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=partial(growth_need_mb, settings, volume),
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
-        )
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -90,6 +81,18 @@ class BlockGrowth:
     def _before(self) -> dict[str, Any]:
         complete: dict[str, Any] = read_json(self._ungrown / "complete.json")
         return complete
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self._settings.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=partial(growth_need_mb, self._settings, self._volume),
+            setting="segmentation.block_vox",
+            step_vox=SHARD_VOX,
+        )
 
     def create(self) -> None:
         dtype = str(open_array(self._ungrown / ARRAY).dtype)

@@ -68,15 +68,6 @@ class BlockLabelling:
         self._chosen = chosen
         self._prediction = prediction
         self._memory_mb = run.budget.memory_mb
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=settings.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.blocks.need_mb,
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
-        )
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -94,6 +85,18 @@ class BlockLabelling:
     @property
     def n_blocks(self) -> int:
         return len(self.blocks.grid)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit."""
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=self.blocks.settings.block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self.blocks.need_mb,
+            setting="segmentation.block_vox",
+            step_vox=SHARD_VOX,
+        )
 
     def create(self) -> None:
         """Nothing is written into."""

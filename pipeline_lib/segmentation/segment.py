@@ -29,22 +29,20 @@ def segment_volume(
     that is checked before the first block. With `max_blocks` they do not grow.
     """
     written = folder / "ungrown" if settings.grow_vox else folder
-    if settings.grow_vox and run.step.kind in ("plan", "all"):
-        check_growth(settings, volume, run.budget)
-    run_task(BlockSegmentation(settings, prediction, volume, written, components=components, run=run), run)
+    run_task(BlockSegmentation(settings, prediction, volume, written, components=components), run)
     if not settings.grow_vox or run.step.kind not in ("finish", "all") or not (written / "complete.json").exists():
         return
     if run.max_blocks is not None:
         print(f"grow {volume.name}: left for a run without --max-blocks", file=sys.stderr, flush=True)
     else:
-        run_task(BlockGrowth(settings, written, volume, folder, run=run), Run(run.budget))
+        run_task(BlockGrowth(settings, written, volume, folder), Run(run.budget))
 
 
 class BlockSegmentation:
     """A block is labelled as it was before, and its ids become those of the segments."""
 
     def __init__(
-        self, settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, components: Path, run: Run
+        self, settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, components: Path
     ) -> None:
         self.name = f"segment {volume.name}"
         self.folder = folder
@@ -59,16 +57,7 @@ class BlockSegmentation:
         self._components = components
         self._prediction = prediction
         self._volume = volume
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self.blocks.settings.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.blocks.need_mb,
-            setting=f"{self.name}: a block of the components",
-            step_vox=self.blocks.settings.block_vox,
-            otherwise=f"give it more memory, or delete {components} and label again with a smaller segmentation.block_vox",
-        )
+        self._settings = settings
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the tables on disk, which each process maps for itself: pickling would copy them."""
@@ -93,6 +82,23 @@ class BlockSegmentation:
     @cached_property
     def joined(self) -> JoinedBlocks:
         return read_joined(self._components)
+
+    def prepare(self, run: Run) -> None:
+        """UserError for blocks that do not fit, or that could not grow."""
+        if self._settings.grow_vox and run.step.kind in ("plan", "all"):
+            check_growth(self._settings, self._volume, run.budget)
+        block_vox = self.blocks.settings.block_vox
+        self._crew = crew_for(
+            run.budget,
+            name=self.name,
+            block_vox=block_vox,
+            n_blocks=self.n_blocks,
+            need_mb=self.blocks.need_mb,
+            setting=f"{self.name}: a block of the components",
+            step_vox=block_vox,
+            otherwise=f"give it more memory, or delete {self._components} and label again with a smaller segmentation."
+            "block_vox",
+        )
 
     def create(self) -> None:
         dtype = str(self.joined.open_segments.dtype)

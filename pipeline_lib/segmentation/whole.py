@@ -29,15 +29,7 @@ def segment_whole_volume(
     settings: SegmentationSettings, prediction: Path, volume: Volume, folder: Path, *, choice: Path | None, run: Run
 ) -> None:
     """As segment_volume, for `flood` and `dust: give`; UserError for a volume that does not fit into the memory budget."""
-    task = WholeSegmentation(settings, prediction, volume, folder, chosen=chosen_threshold(settings, choice), run=run)
-    need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(volume.shape_vox)) / 1e6
-    if need_mb > run.budget.memory_mb:
-        why = "segmentation.flood" if settings.flood else "segmentation.dust: give"
-        raise UserError(
-            f"{why} holds the volume {volume.name} in memory, {need_mb:.0f} MB, but the memory budget is "
-            f"{run.budget.memory_mb:.0f} MB; segmentation.grow_vox and dust: drop work block by block"
-        )
-    run_task(task, run)
+    run_task(WholeSegmentation(settings, prediction, volume, folder, chosen=chosen_threshold(settings, choice)), run)
 
 
 class WholeSegmentation:
@@ -54,7 +46,6 @@ class WholeSegmentation:
         folder: Path,
         *,
         chosen: Mapping[str, Any],
-        run: Run,
     ) -> None:
         self.name = f"segment {volume.name}"
         self.folder = folder
@@ -64,7 +55,6 @@ class WholeSegmentation:
         self._prediction = prediction
         self._volume = volume
         self._chosen = chosen
-        self._crew = Crew(workers=1, threads=run.budget.threads)
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -74,6 +64,17 @@ class WholeSegmentation:
             "the choice of the threshold": str(sorted(self._chosen.items())),
             "the prediction": content_of_complete(self._prediction),
         }
+
+    def prepare(self, run: Run) -> None:
+        """UserError for a volume that does not fit."""
+        need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(self._volume.shape_vox)) / 1e6
+        if need_mb > run.budget.memory_mb:
+            why = "segmentation.flood" if self._settings.flood else "segmentation.dust: give"
+            raise UserError(
+                f"{why} holds the volume {self._volume.name} in memory, {need_mb:.0f} MB, but the memory budget is "
+                f"{run.budget.memory_mb:.0f} MB; segmentation.grow_vox and dust: drop work block by block"
+            )
+        self._crew = Crew(workers=1, threads=run.budget.threads)
 
     def create(self) -> None:
         dtype = "uint32" if np.prod(self._volume.shape_vox) < 2**32 else "uint64"

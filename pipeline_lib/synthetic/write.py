@@ -31,13 +31,7 @@ def generate_volume(name: str, settings: SyntheticSettings, folder: Path, *, run
 
     The volume is held in memory; UserError for one that does not fit into the budget.
     """
-    need_mb = PROCESS_MB + _VOXEL_BYTES * prod(settings.shape_vox) / 1e6
-    if need_mb > run.budget.memory_mb:
-        raise UserError(
-            f"a synthetic volume of {' x '.join(map(str, settings.shape_vox))} voxels takes {need_mb:.0f} MB, but the memory "
-            f"budget is {run.budget.memory_mb:.0f} MB; make volumes.{name}.shape_vox smaller"
-        )
-    run_task(Generation(name, settings, folder, threads=run.budget.threads), run)
+    run_task(Generation(name, settings, folder), run)
 
 
 class Generation:
@@ -46,7 +40,7 @@ class Generation:
     n_blocks = 1
     layout: Mapping[str, Any] = {}
 
-    def __init__(self, name: str, settings: SyntheticSettings, folder: Path, *, threads: int) -> None:
+    def __init__(self, name: str, settings: SyntheticSettings, folder: Path) -> None:
         self.name = f"import {name}"
         self.folder = folder
         self.created = tuple(folder / group / "0" / "zarr.json" for group in (IMAGE, LABELS))
@@ -54,7 +48,6 @@ class Generation:
         self._volume_name = name
         self._settings = settings
         self._slab = Box(*settings.slab_vox)
-        self._crew = Crew(workers=1, threads=threads)
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -62,6 +55,17 @@ class Generation:
             "the code": str(ALGORITHM_VERSIONS["import"]),
             "the settings": digest(self._volume_name, science(self._settings)),
         }
+
+    def prepare(self, run: Run) -> None:
+        """UserError for a volume that does not fit into memory."""
+        shape_vox = self._settings.shape_vox
+        need_mb = PROCESS_MB + _VOXEL_BYTES * prod(shape_vox) / 1e6
+        if need_mb > run.budget.memory_mb:
+            raise UserError(
+                f"a synthetic volume of {' x '.join(map(str, shape_vox))} voxels takes {need_mb:.0f} MB, but the memory "
+                f"budget is {run.budget.memory_mb:.0f} MB; make volumes.{self._volume_name}.shape_vox smaller"
+            )
+        self._crew = Crew(workers=1, threads=run.budget.threads)
 
     def create(self) -> None:
         attributes = {"axes": "zyx", "voxel_size_nm": list(self._settings.voxel_size_nm)}

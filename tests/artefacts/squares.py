@@ -26,6 +26,10 @@ class Squares:
         self.fails_in = fails_in
         self.interrupted_in = interrupted_in
         self.computed = []
+        self.prepared = 0
+
+    def prepare(self, run):
+        self.prepared += 1
 
     def create(self):
         (self.folder / "squares").mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,57 @@ def test_a_block_whose_record_was_lost_is_missed_in_its_job(tmp_path):
     assert sum(len(task.computed) for task in in_jobs(tmp_path, 3)) == 3
 
 
+class Refused(Squares):
+    def prepare(self, run):
+        raise UserError(f"step {run.step.kind} does not fit into {run.budget.memory_mb} MB")
+
+
+def test_a_complete_artefact_needs_no_memory(tmp_path):
+    in_jobs(tmp_path, 3)
+    for text in ("all", "plan", "0/3", "2/3", "finish/3", "finish/2"):
+        step(Refused(tmp_path), text)
+
+
+@pytest.mark.parametrize("text", ["plan", "all"])
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, text):
+    with pytest.raises(UserError, match=f"step {text} does not fit into 1000 MB"):
+        step(Refused(tmp_path), text)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("text", ["plan", "all"])
+def test_what_does_not_fit_leaves_an_earlier_result_as_it_is(tmp_path, text):
+    in_jobs(tmp_path, 3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    task = Refused(tmp_path)
+    task.inputs = {**task.inputs, "the numbers": "halves"}
+    with pytest.raises(UserError, match="does not fit"):
+        step(task, text)
+    del before[tmp_path / ".lock"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_blocks_that_are_left_are_refused_where_they_do_not_fit(tmp_path):
+    step(Squares(tmp_path), "plan")
+    step(Squares(tmp_path), "0/3")
+    for text in ("all", "1/3"):
+        with pytest.raises(UserError, match="does not fit"):
+            step(Refused(tmp_path), text)
+    step(Refused(tmp_path), "0/3")
+    assert [path.name for path in sorted((tmp_path / "shards").glob("*.journal"))] == ["0-of-3.journal"]
+    in_jobs(tmp_path, 3)
+
+
+def test_a_step_prepares_once(tmp_path):
+    tasks = [Squares(tmp_path) for _ in range(4)]
+    for task, text in zip(tasks, ("plan", "0/2", "1/2", "finish/2"), strict=True):
+        step(task, text)
+    assert [task.prepared for task in tasks] == [1, 1, 1, 0]
+    one = Squares(tmp_path / "one")
+    step(one, "all")
+    assert one.prepared == 1
+
+
 def test_records_of_the_jobs_that_made_it_are_asked_for(tmp_path):
     assert job_records(tmp_path / "new", 1) == []
     assert job_records(tmp_path / "new", 2) == [f"{tmp_path}/new/shards/0-of-2.json", f"{tmp_path}/new/shards/1-of-2.json"]

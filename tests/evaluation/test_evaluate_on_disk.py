@@ -162,6 +162,14 @@ def test_a_block_that_does_not_fit_is_refused(volume, tmp_path):
         evaluate_volume(stage_of(), folder, volume, tmp_path / "scores", run=Run(Budget(memory_mb=300)))
 
 
+def test_a_complete_evaluation_needs_no_memory(volume, tmp_path):
+    folder = written(tmp_path / "segmentation" / "val", random_segmentation(volume, 2))
+    for memory_mb in (2000, 1):
+        for step in ("plan", "all"):
+            run = Run(Budget(memory_mb), Step.parse(step))
+            evaluate_volume(stage_of(), folder, volume, tmp_path / "scores", run=run)
+
+
 def test_the_memory_of_a_block_counts_its_halo_on_both_sides(volume):
     """A tolerance of 25 nm is a halo of 2, 3 and 3 voxels; labels, mask and distances take 33 bytes a voxel."""
 

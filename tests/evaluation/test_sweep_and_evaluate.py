@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline_lib.artefacts import Budget, Run, read_json, write_json
+from pipeline_lib.artefacts import Budget, Run, Step, read_json, write_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.evaluation import choose_threshold, evaluate_volume, sweep_volume
 from pipeline_lib.segmentation import label_volume, segment_volume
@@ -52,6 +52,14 @@ def test_the_curve_holds_what_each_threshold_would_score(volume, prediction, tmp
     assert (merged["voi_split"], merged["voi_merge"]) == (0, 1)
     assert (right["voi_split"], right["voi_merge"]) == (0, 0)
     assert (nothing["voi_split"], nothing["voi_merge"]) == (0, 1)
+
+
+@pytest.mark.parametrize("method", [None, {"grow_vox": 1}], ids=["in blocks", "whole"])
+def test_a_complete_sweep_needs_no_memory(volume, prediction, tmp_path, method):
+    for memory_mb in (4000, 1):
+        for step in ("plan", "all"):
+            run = Run(Budget(memory_mb), Step.parse(step))
+            sweep_volume(stage(method=method), prediction, volume, tmp_path / "sweep", run=run)
 
 
 def test_every_level_is_told_as_the_thresholds_are(volume, prediction, tmp_path):

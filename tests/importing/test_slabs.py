@@ -139,6 +139,14 @@ def test_slabs_of_a_synthetic_volume_are_parts_of_it(tmp_path):
     np.testing.assert_allclose(np.sort(np.concatenate(shifted), axis=0), np.sort(expected, axis=0))
 
 
+def test_a_complete_synthetic_volume_needs_no_memory(tmp_path):
+    settings = SyntheticVolume(split="train", shape_vox=(24, 48, 50), voxel_size_nm=SIZE_NM)
+    with pytest.raises(UserError, match=r"a synthetic volume of 24 x 48 x 50 voxels takes 351 MB, .*make volumes\.cube"):
+        generate_volume("cube", settings, tmp_path, run=Run(Budget(memory_mb=1)))
+    for memory_mb in (4000, 1):
+        generate_volume("cube", settings, tmp_path, run=Run(Budget(memory_mb)))
+
+
 def test_the_number_of_jobs_follows_from_the_slab():
     volume = SyntheticVolume(split="train", shape_vox=(100, 60, 40), slab={"axis": "z", "of": 3, "index": 2})
     assert shape_of(volume) == (34, 60, 40)

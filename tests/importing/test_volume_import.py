@@ -17,7 +17,7 @@ import zarr
 from pipeline_lib.artefacts import Budget, Run, Step, read_json
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, nm_to_vox_floor
-from pipeline_lib.importing import import_volume
+from pipeline_lib.importing import import_volume, volume_import
 from pipeline_lib.importing import skeletons as given_skeletons
 from pipeline_lib.importing.volume_import import LargestBlock, VolumeImport
 from pipeline_lib.settings.stages import ImportStage
@@ -47,6 +47,10 @@ def _h5(path: Path, *, attributes: dict[str, Any] | None = None, **arrays: np.nd
 
 def _of(path: Path, *names: str) -> dict[str, Any]:
     return {name: {"path": str(path), "array": array} for name, array in zip(names, names, strict=True)}
+
+
+def _is_unwritten(folder: Path) -> bool:
+    return [path.name for path in folder.iterdir()] == [".lock"]
 
 
 @pytest.fixture
@@ -307,7 +311,24 @@ class TestSkeletons:
         given = self._given(tmp_path / "s.npz", [[5, 10, 5], [10, 5, 149]], [8, 8])
         with pytest.raises(UserError, match=r"skeletons: 1 of the 2 nodes of .*s\.npz lie outside the volume"):
             _import(tmp_path / "out", skeletons=given, **_of(_h5(tmp_path / "v.h5", image=image), "image"))
-        assert not (tmp_path / "out").exists()
+        assert _is_unwritten(tmp_path / "out")
+
+    @pytest.mark.parametrize("edges", [np.arange(3), np.arange(9).reshape(3, 3)], ids=lambda edges: f"{edges.shape}")
+    def test_a_file_of_another_shape_is_refused_before_anything_is_written(self, tmp_path, image, edges):
+        np.savez(tmp_path / "s.npz", node_positions_nm=np.ones((9, 3)), node_skeleton_ids=np.ones(9, int), edges=edges)
+        path = _h5(tmp_path / "v.h5", image=image)
+        with pytest.raises(UserError, match=r"^volume train: cannot read the skeletons .*s\.npz: edges has rows of shape"):
+            _import(tmp_path / "out", skeletons=str(tmp_path / "s.npz"), **_of(path, "image"))
+        assert _is_unwritten(tmp_path / "out")
+
+    def test_those_of_a_planned_or_complete_volume_are_not_checked_again(self, tmp_path, image, labels, monkeypatch):
+        path = _h5(tmp_path / "v.h5", image=image, labels=labels)
+        given = self._given(tmp_path / "s.npz", [[5, 10, 5], [5, 149, 5]], [8, 8])
+        stage = ImportStage(name="v", volume={"split": "train", "skeletons": given, **_of(path, "image", "labels")})
+        import_volume(stage, tmp_path / "out", run=Run(Budget(4000), Step.parse("plan")))
+        monkeypatch.setattr(volume_import, "check_given", lambda *_: pytest.fail("read again"))
+        for step in ("plan", "all", "all", "plan"):
+            import_volume(stage, tmp_path / "out", run=Run(Budget(4000), Step.parse(step)))
 
     def test_they_are_held_for_finishing_only(self, tmp_path, image, labels, monkeypatch):
         read, whole = [], given_skeletons.load_skeletons
@@ -410,6 +431,14 @@ class TestInterruption:
         assert read_json(workers.folder / "complete.json")["n_blocks"] == 6
         assert workers.content == _import(tmp_path / "one", **_of(path, "image", "labels")).content
 
+    @pytest.mark.parametrize("names", [("image",), ("image", "labels")])
+    def test_a_complete_volume_needs_no_memory(self, tmp_path, path, names, converted):
+        volume = _import(tmp_path / "out", **_of(path, *names))
+        n = len(converted)
+        for step in ("all", "plan", "finish/1"):
+            assert _import(tmp_path / "out", Run(Budget(memory_mb=1), Step.parse(step)), **_of(path, *names)) == volume
+        assert len(converted) == n
+
     def test_a_source_that_does_not_fit_is_refused(self, tmp_path, path):
         message = r"a block of the labels, \[20, 128, 30\] takes 351 MB, but the memory budget is 300 MB; give it more memory"
         with pytest.raises(UserError, match=message):
@@ -424,7 +453,7 @@ class TestInterruption:
         )
         with pytest.raises(UserError, match=message):
             _import(tmp_path / "out", run, **_of(path, "image", "labels"))
-        assert not (tmp_path / "out").exists()
+        assert _is_unwritten(tmp_path / "out")
         import_volume(ImportStage(name="train", volume={"split": "train", **_of(path, "image")}), tmp_path / "out", run=run)
 
     def test_the_largest_block_decides_how_much_memory_is_needed(self, tmp_path, image, labels, monkeypatch):
@@ -544,7 +573,7 @@ class TestNISBLayout:
         with pytest.raises(UserError, match=r"^volume train: refused to read .*skeleton\.pkl: it names posix\.system"):
             _import(tmp_path / "out", kind="nisb", path=str(folder), voxel_size_nm=SIZE_NM)
         assert not (tmp_path / "ran").exists()
-        assert not (tmp_path / "out").exists()
+        assert _is_unwritten(tmp_path / "out")
 
     def test_missing_metadata_is_named(self, tmp_path, folder):
         (folder / "data.zarr" / "img" / ".zarray").unlink()

@@ -63,6 +63,12 @@ def test_it_can_be_shared_by_jobs(tmp_path, volume, predictions):
     assert contents[0] == contents[1]
 
 
+def test_a_complete_mean_needs_no_memory(tmp_path, volume, predictions):
+    _, folders = predictions
+    for memory_mb in (2000, 1):
+        average_predictions(SETTINGS, folders, volume, tmp_path / "out", run=Run(Budget(memory_mb)))
+
+
 def test_mistakes(tmp_path, volume, predictions, rng):
     _, folders = predictions
     budget = Run(Budget(memory_mb=2000))

@@ -293,7 +293,17 @@ def test_a_block_larger_than_the_memory(checkpoint: Path, volume: Volume, tmp_pa
     message = r"inference.block_vox \[256, 256, 128\] takes 659 MB, but the memory budget is 657 MB; the largest that fits is "
     with pytest.raises(UserError, match=message + r"\[128, 256, 128\]"):
         predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", small)
-    assert not (tmp_path / "p").exists()
+    assert [path.name for path in (tmp_path / "p").iterdir()] == [".lock"]
+
+
+def test_a_complete_prediction_needs_no_memory(
+    checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_volume(settings(), checkpoint, volume, tmp_path)
+    calls = count_forwards(monkeypatch)
+    for text in ("plan", "all", "0/1", "finish/1"):
+        predict_volume(settings(), checkpoint, volume, tmp_path, Run(Budget(memory_mb=1), Step.parse(text)))
+    assert calls == []
 
 
 def test_the_memory_of_the_network_counts(checkpoint: Path, volume: Volume, tmp_path: Path, monkeypatch: Any) -> None:
@@ -311,7 +321,7 @@ def test_the_memory_of_the_network_counts(checkpoint: Path, volume: Volume, tmp_
     )
     with pytest.raises(UserError, match=message):
         predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", small)
-    assert not (tmp_path / "p").exists()
+    assert [path.name for path in (tmp_path / "p").iterdir()] == [".lock"]
     predict_volume(settings((256, 256, 128)), checkpoint, volume, tmp_path / "p", Run(Budget(900), Step("plan")))
 
 

@@ -113,7 +113,8 @@ def test_workers_give_the_same_as_one_process(prediction, volume, tmp_path):
 def test_the_tables_of_the_join_are_not_sent_to_workers(prediction, volume, tmp_path):
     label_volume(settings(), prediction, volume, tmp_path / "components", choice=None, run=RUN)
     parts = tmp_path / "components"
-    task = BlockSegmentation(settings(), prediction, volume, tmp_path / "s", components=parts, run=RUN)
+    task = BlockSegmentation(settings(), prediction, volume, tmp_path / "s", components=parts)
+    task.prepare(RUN)
     before = len(pickle.dumps(task.segment))
     task.create()
     tables = sum(array.nbytes for array in asdict(task.joined).values())
@@ -159,7 +160,7 @@ def test_growth_that_does_not_fit_is_refused_before_segments_are_written(predict
     message = r"segmentation.block_vox \[128, 128, 128\] takes 427 MB, but the memory budget is 420 MB; no multiple of"
     with pytest.raises(UserError, match=message):
         segment_volume(settings(grow_vox=3), prediction, volume, tmp_path, components=tmp_path / "components", run=run)
-    assert not (tmp_path / "ungrown").exists()
+    assert [path.name for path in (tmp_path / "ungrown").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("method", [{"flood": True}, {"dust": "give"}, {"dust": "give", "grow_vox": 2}])
@@ -189,7 +190,19 @@ def test_a_block_that_does_not_fit_is_refused_before_anything_is_written(predict
     )
     with pytest.raises(UserError, match=message):
         segmented(settings(BLOCKS[-1]), prediction, volume, tmp_path, run=Run(Budget(memory_mb=400)))
-    assert not (tmp_path / "components").exists()
+    assert [path.name for path in (tmp_path / "components").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("method", [{}, {"grow_vox": 3}, {"flood": True}], ids=str)
+def test_what_is_complete_needs_no_memory(prediction, volume, tmp_path, method):
+    told = settings(**method)
+    for run in (RUN, *(Run(Budget(memory_mb=1), Step.parse(text)) for text in ("all", "plan", "finish/1"))):
+        if told.by_blocks:
+            label_volume(told, prediction, volume, tmp_path / "components", choice=None, run=run)
+            segment_volume(told, prediction, volume, tmp_path / "s", components=tmp_path / "components", run=run)
+        else:
+            segment_whole_volume(told, prediction, volume, tmp_path / "s", choice=None, run=run)
+    assert (tmp_path / "s" / "complete.json").exists()
 
 
 @pytest.mark.parametrize("block_vox", BLOCKS)
