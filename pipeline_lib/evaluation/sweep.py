@@ -34,7 +34,6 @@ from pipeline_lib.volumes.affinities import open_affinities, read_neighbour_affi
 AFFINITIES = "affinities.zarr/0"
 _WHOLE = "whole_"  # in the names of what is told of components that lie in one block
 _FOREST_BYTES = 20  # for each voxel of a block: affinities, basins, and what reducing them holds beside
-
 _OPEN_BYTES = 24  # for each component with an edge out of its block
 _DRAWN_BYTES = 16  # for each cell that is drawn to divide the tables of blocks
 _REGION_FACTOR = 6  # what joining two regions holds, themselves included, by what they hold: measured 3.6 to 5
@@ -48,7 +47,7 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
     take others in, the volume is held in memory.
     """
     if settings.segmentation.only_components:
-        run_task(BlockSweep(settings, prediction, volume, folder), run)
+        run_task(BlockSweep(settings, prediction, volume, folder, run=run), run)
     else:
         run_task(WholeSweep(settings, prediction, volume, folder), run)
 
@@ -56,7 +55,7 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
 class BlockSweep:
     """A block gives its reduced forest and, for each threshold to be scored in voxels, its components and their table."""
 
-    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path) -> None:
+    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
         self.name = f"sweep {volume.name}"
         self.folder = folder
         self.created: tuple[Path, ...] = ()
