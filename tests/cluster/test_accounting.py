@@ -38,7 +38,25 @@ def test_jobs_that_squeue_no_longer_lists(accounted_cluster, tmp_path):
 
 @long
 def test_every_end_of_a_job_continues_the_run(accounted_cluster, tmp_path):
-    every_end_continues(accounted_cluster, tmp_path, **BY_SACCT)
+    every_end_continues(accounted_cluster, tmp_path, lose_node=False, **BY_SACCT)
+
+
+@long
+def test_a_job_whose_node_is_lost_goes_on_with_another(accounted_cluster, tmp_path):
+    """With accounting the plugin knows which node it was, and keeps away from it."""
+    workflow = TrivialJobs(tmp_path / "lost", accounted_cluster, jobs=["one"], command=COMMAND, profile_changes=BY_SACCT)
+    with workflow.running() as process:
+        while not workflow.starts("one"):
+            assert process.poll() is None, workflow.output()
+            time.sleep(0.2)
+        (job,) = (workflow.folder / "starts" / "one").read_text().split()
+        node = accounted_cluster.job(job)["NodeList"]
+        accounted_cluster.fail_node(node)
+        accounted_cluster.await_state(job, "NODE_FAIL")
+        accounted_cluster.start_node(node)
+        assert process.wait(240) == 0, workflow.output()
+    assert workflow.starts("one") == 2
+    assert f"excluded from subsequent submissions: {node}" in workflow.output()
 
 
 @long
