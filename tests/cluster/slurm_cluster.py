@@ -266,8 +266,8 @@ class Cluster:
         _await(lambda: not self.jobs(), "jobs do not end")
 
     def let_start(self, job):
-        """Slurm holds a requeued job back for two minutes; not this one."""
-        self.client("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Slurm holds a requeued job back for two minutes; not this one, unless it has just started by itself."""
+        self.client("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
 
     def _start(self, name, *command):
         self._started[name] = subprocess.Popen(
