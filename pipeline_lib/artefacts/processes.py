@@ -73,10 +73,8 @@ def children_ignore_stop_signals() -> Iterator[None]:
 def _answered_later() -> Iterator[None]:
     """A mask holds for one thread: a signal that another thread takes would run its handler in the middle of the block."""
     arrived: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
-    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
-        replaced = {}
+    is_main = threading.current_thread() is threading.main_thread()  # in no other thread does a handler ever run
+    replaced = {n: handler for n in STOP_SIGNALS if is_main and callable(handler := signal.getsignal(n))}
     for number in replaced:
         signal.signal(number, lambda number, frame: arrived.append(number))
     try:

@@ -15,7 +15,7 @@ from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, check_bl
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.learning import TrainingSettings
 
-LIGHTNING_MB = 150.0
+LIGHTNING_MB = 150.0  # of Lightning and what it loads
 _WEIGHT_BYTES = 5 * 4  # of a parameter: itself, its gradient, two moments of the optimizer, and the copy of a probe
 _IN_USE = 2  # gradients of the largest kept tensor that a backward pass holds at once
 _PATCH_BYTES = 100  # of each voxel of a batch in a worker, augmented and waiting

@@ -16,9 +16,7 @@ from pipeline_lib.training.loss import masked_bce
 Precision = Literal["float32", "bfloat16"]
 PROBE_STEPS = 3
 WORTHWHILE_SPEEDUP = 1.1
-HOPELESS_SLOWDOWN = (
-    5  # of every step so far: processors that only emulate bfloat16 would spend minutes on the rest of the probe
-)
+HOPELESS_SLOWDOWN = 5  # of every step so far: where bfloat16 is emulated the rest of the probe would take minutes
 
 
 @dataclass(frozen=True)

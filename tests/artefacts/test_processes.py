@@ -19,10 +19,7 @@ def test_a_signal_is_answered_after_children_have_started(by_another_thread):
     other.start()
     try:
         with children_ignore_stop_signals():
-            if by_another_thread:
-                signal.pthread_kill(other.ident, signal.SIGTERM)
-            else:
-                signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            signal.pthread_kill(other.ident if by_another_thread else threading.get_ident(), signal.SIGTERM)
             os.sched_yield()
             assert answered == []
         assert answered == [signal.SIGTERM]
