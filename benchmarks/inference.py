@@ -54,21 +54,23 @@ def random_volume(folder: Path, shape: Triple) -> Volume:
     return volume
 
 
-def measure(settings: PredictStage, shape: Triple, precision: str, folder: Path) -> dict[str, float]:
+def measure(settings: PredictStage, shape: Triple, precision: str, folder: Path, *, device: str) -> dict[str, float]:
     checkpoint = untrained_checkpoint(folder / "checkpoint.ckpt", precision)
     volume = random_volume(folder / "volume", shape)
     passes_s: list[float] = []
     start = time.perf_counter()
     network = load_trained_network(checkpoint)
-    forward = network.forward(logit_scale=settings.inference.logit_scale)
+    forward = network.forward(logit_scale=settings.inference.logit_scale, device=device)
 
     def timed(patch: Tensor) -> Tensor:
         begin = time.perf_counter()
         values = forward(patch)
+        if device == "cuda":
+            torch.cuda.synchronize()
         passes_s.append(time.perf_counter() - begin)
         return values
 
-    task = Prediction(settings, checkpoint, network, volume, folder / "prediction")
+    task = Prediction(settings, checkpoint, network, volume, folder / "prediction", device=device)
     task.forward = timed
     task.network_mb = lambda: 0.0  # which would try a patch, too
     run_task(task, Run(Budget(memory_mb=math.inf)))
@@ -91,19 +93,27 @@ def main() -> None:
     parser.add_argument("--block", type=int, nargs=3, default=default_block, help="block z y x (default: %(default)s)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     told = parser.parse_args()
     shape, patch, block = tuple(told.shape), tuple(told.patch), tuple(told.block)
     torch.set_num_threads(told.threads)
     torch.manual_seed(0)
     settings = PredictStage(inference=InferenceSettings(block_vox=block), patch_vox=patch)
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure(settings, shape, told.precision, Path(folder))
+        measured = measure(settings, shape, told.precision, Path(folder), device=told.device)
     counted = {
         "shape": COUNTED_SHAPE,
         "block": default_block,
         "forward_calls_ratio": calls_ratio(COUNTED_SHAPE, default_block, patch),
     }
-    facts = {"shape": shape, "patch": patch, "block": block, "precision": told.precision, "threads": told.threads}
+    facts = {
+        "shape": shape,
+        "patch": patch,
+        "block": block,
+        "precision": told.precision,
+        "threads": told.threads,
+        "device": told.device,
+    }
     print(json.dumps({**facts, **measured, "counted": counted}, indent=1))
 
 

@@ -73,8 +73,8 @@ def crew_for(
     The others are those of `check_block`, which comes first.
     """
     one_mb = check_block(budget, block_vox=block_vox, need_mb=need_mb, setting=setting, step_vox=step_vox, otherwise=otherwise)
-    most = int((budget.memory_mb - PROCESS_MB) // one_mb)  # beside them, the stage's own process
-    workers = max(1, min(most, budget.threads, n_blocks))
+    most = (budget.memory_mb - PROCESS_MB) / one_mb  # beside them, the stage's own process; infinite where memory is
+    workers = max(1, int(min(most, budget.threads, n_blocks)))
     shape = " x ".join(map(str, block_vox))
     blocks, processes = ("block" if n_blocks == 1 else "blocks"), ("process" if workers == 1 else "processes")
     print(

@@ -1,6 +1,7 @@
 """Plan, jobs and finish: what is kept, what is done again, and what is refused."""
 
 import json
+import math
 import os
 import random
 import re
@@ -576,6 +577,7 @@ def test_as_many_workers_as_memory_threads_and_blocks_allow(capsys):
     assert crew(100_000) == Crew(workers=4, threads=1)
     assert crew(100_000, n_blocks=2) == Crew(workers=2, threads=2)
     assert crew(one_mb) == Crew(workers=1, threads=4)
+    assert crew(math.inf) == Crew(workers=4, threads=1)
 
 
 def test_a_block_that_does_not_fit_is_refused_with_the_largest_that_does():
