@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +31,7 @@ class FixedBilinearUpsampling(nn.Module):
         # One matrix product per axis: on the CPU several times faster than a depthwise transposed convolution.
         for axis, factor in ((2, self.factors[2]), (1, self.factors[1]), (0, self.factors[0])):
             if factor > 1:
-                matrix = _axis_matrix(x.shape[2 + axis], factor, constant=axis == 0).to(x)
+                matrix = _axis_matrix(x.shape[2 + axis], factor, constant=axis == 0, device=x.device, dtype=x.dtype)
                 x = _along_axis(matrix, x, axis)
         return x
 
@@ -41,13 +43,15 @@ def _taps(factor: int, *, constant: bool) -> Tensor:
     return 1 - (torch.arange(length) - (length - 1) / 2).abs() / factor
 
 
-def _axis_matrix(length: int, factor: int, *, constant: bool) -> Tensor:
-    """(length * factor, length): the transposed convolution of one axis."""
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # else a matrix first made for inference could not be used in training
+def _axis_matrix(length: int, factor: int, *, constant: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(length * factor, length): the transposed convolution of one axis. Kept, as a GPU would wait for it at every call."""
     taps = _taps(factor, constant=constant)
     columns = functional.conv_transpose1d(
         torch.eye(length)[:, None], taps[None, None], stride=factor, padding=(len(taps) - factor) // 2
     )
-    return columns[:, 0].T
+    return columns[:, 0].T.to(device, dtype)
 
 
 def _along_axis(matrix: Tensor, x: Tensor, axis: int) -> Tensor:

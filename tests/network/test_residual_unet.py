@@ -152,3 +152,13 @@ def test_without_the_residual_pair_a_block_is_two_convolutions():
     assert not [key for key in plain.state_dict() if ".res." in key]
     assert sum(isinstance(module, nn.Conv3d) for module in plain.core.iconv.modules()) == 2
     assert plain(torch.rand(1, 1, 4, 8, 8)).shape == (1, 3, 4, 8, 8)
+
+
+def test_a_network_that_was_used_for_inference_can_be_trained():
+    network = build_network("rsunet", in_channels=1, out_channels=2, width=[2, 3])
+    image = torch.rand(1, 1, 4, 24, 40)  # a size that no other test has, so that nothing is kept of it
+    with torch.inference_mode():
+        expected = network(image)
+    found = network(image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    found.sum().backward()
