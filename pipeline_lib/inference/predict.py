@@ -27,6 +27,7 @@ from pipeline_lib.inference.columns import Column, columns_of, count_calls, memo
 from pipeline_lib.inference.flips import average_flips
 from pipeline_lib.inference.patches import count_patches
 from pipeline_lib.inference.quantise import clear_outgoing, quantised_layers
+from pipeline_lib.network import within_gpu_memory
 from pipeline_lib.settings.identity import ALGORITHM_VERSIONS, digest
 from pipeline_lib.settings.scoring import SHARD_VOX
 from pipeline_lib.settings.stages import PredictStage, science
@@ -50,8 +51,8 @@ def predict_volume(
     An edge that leads out of the volume is 0. Blocks that an earlier run finished with the same settings, checkpoint and volume
     are kept, and the result is the same to the bit. Another block size starts an unfinished prediction anew, and leaves a
     finished one alone. The threads of the budget are those of torch. device: as torch names it, default a GPU if there is one.
-    Raises UserError for a checkpoint, patch or image that does not fit, a block larger than the memory, and for a network that
-    gives NaN.
+    Raises UserError for a checkpoint, patch or image that does not fit, a block larger than the memory (of the GPU, too), and
+    for a network that gives NaN.
     """
     torch.set_num_threads(run.budget.threads)
     network = load_trained_network(checkpoint)
@@ -59,7 +60,10 @@ def predict_volume(
         network.settings.check_patch(settings.patch_vox)
     except ValueError as error:
         raise UserError(f"inference: {error}") from error
-    run_task(Prediction(settings, checkpoint, network, volume, folder, device=device), run)
+    with within_gpu_memory(
+        f"predicting with inference.patch_vox {list(settings.patch_vox)}", otherwise="make it smaller, or inference.block_vox"
+    ):
+        run_task(Prediction(settings, checkpoint, network, volume, folder, device=device), run)
 
 
 class Prediction:

@@ -19,9 +19,19 @@ PACKAGES = ("em-pipeline", "torch", "pytorch-lightning", "numpy", "zarr", "conne
 
 
 def resolve_plan(
-    path: Path, settings: TrainStage, network: nn.Module, *, digest: str, device: torch.device, resumed: dict[str, Any] | None
+    path: Path,
+    settings: TrainStage,
+    network: nn.Module,
+    *,
+    patches: int,
+    digest: str,
+    device: torch.device,
+    resumed: dict[str, Any] | None,
 ) -> str:
-    """The precision to train in: that of the checkpoint which goes on, or of plan.json, or else resolved now and written."""
+    """The precision to train in: that of the checkpoint which goes on, or of plan.json, or else resolved now and written.
+
+    patches: how many the process computes at once.
+    """
     plan = read_json(path) if path.exists() else {}
     if plan.get("settings_digest") == digest and (resumed is None or resumed["precision"] == plan["precision"]):
         return str(plan["precision"])
@@ -31,7 +41,7 @@ def resolve_plan(
         choice = resolve_precision(
             settings.training.precision,
             network,
-            batch_size=settings.training.batch_size,
+            patches=patches,
             patch_vox=settings.training.patch_vox,
             device=device,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -38,19 +39,26 @@ def resolve_precision(
     asked: Literal["auto", "float32", "bfloat16"],
     network: nn.Module,
     *,
-    batch_size: int,
+    patches: int,
     patch_vox: Triple,
     device: torch.device,
     in_channels: int = 1,
 ) -> PrecisionChoice:
-    """What `asked` means here. `auto` times both on a copy of the network; weights and torch's random state stay."""
+    """What `asked` means here. `auto` times both on a copy of the network; weights and torch's random state stay.
+
+    patches: how many are computed at once.
+    """
     if asked != "auto":
         return PrecisionChoice(asked, "as set in training.precision")
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return PrecisionChoice("float32", "this GPU has no bfloat16")
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
-        float32_ms, bfloat16_ms = _probe(network, (batch_size, in_channels, *patch_vox), device)
+        float32_ms, bfloat16_ms = _probe(network, (patches, in_channels, *patch_vox), device)
+    if math.isinf(float32_ms):
+        return PrecisionChoice("bfloat16", "a float32 step takes more memory than the GPU has")
+    if math.isinf(bfloat16_ms):
+        return PrecisionChoice("float32", "a bfloat16 step takes more memory than the GPU has", round(float32_ms, 1))
     speedup = float32_ms / bfloat16_ms
     chosen: Precision = "bfloat16" if speedup > WORTHWHILE_SPEEDUP else "float32"
     reason = f"bfloat16 steps are {speedup:.2f} times as fast as float32 steps; more than {WORTHWHILE_SPEEDUP} is asked for"
@@ -71,7 +79,15 @@ def _probe(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> 
 
 
 def _step_ms(network: nn.Module, image: torch.Tensor, precision: str) -> float:
+    """Infinite where the GPU has too little memory."""
     network.zero_grad(set_to_none=True)
+    try:
+        return _timed_ms(network, image, precision)
+    except torch.OutOfMemoryError:
+        return math.inf
+
+
+def _timed_ms(network: nn.Module, image: torch.Tensor, precision: str) -> float:
     start = time.perf_counter()
     with autocast(precision, image.device):
         output = network(image)

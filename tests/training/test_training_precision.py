@@ -19,7 +19,7 @@ def network():
 
 
 def resolve(network, asked="auto"):
-    return resolve_precision(asked, network, batch_size=2, patch_vox=(6, 6, 6), device=CPU)
+    return resolve_precision(asked, network, patches=2, patch_vox=(6, 6, 6), device=CPU)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,22 @@ def test_what_is_asked_for_is_not_probed(network, monkeypatch, asked):
     monkeypatch.setattr(precision_module, "_step_ms", lambda *_: pytest.fail("probed"))
     choice = resolve(network, asked)
     assert (choice.precision, choice.reason, choice.float32_ms) == (asked, "as set in training.precision", None)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "chosen", "reason"),
+    [
+        ("bfloat16", "bfloat16", "a float32 step takes more memory than the GPU has"),
+        ("float32", "float32", "a bfloat16 step takes more memory than the GPU has"),
+    ],
+)
+def test_what_the_memory_of_a_gpu_holds_is_chosen(network, monkeypatch, fitting, chosen, reason):
+    def step_ms(network, image, precision):
+        if precision != fitting:
+            raise torch.OutOfMemoryError
+        return 100.0
+
+    monkeypatch.setattr(precision_module, "_timed_ms", step_ms)
+    choice = resolve(network)
+    assert (choice.precision, choice.reason) == (chosen, reason)
+    assert [choice.float32_ms, choice.bfloat16_ms] == [100.0 if fitting == "float32" else None, None]
