@@ -99,7 +99,13 @@ class TrainingSettings(Settings):
         ge=0,
         execution=True,
     )
-    workers: int = setting(1, "Processes that read and augment patches; 0 reads in the training process.", ge=0, execution=True)
+    workers: int | None = setting(
+        None,
+        "Processes that read and augment patches; 0 reads in the training process; default: 1, for a GPU all threads of its "
+        "job but one, at most 16.",
+        ge=0,
+        execution=True,
+    )
     log_every_steps: int = setting(20, "Steps between two entries of the log.", gt=0, execution=True)
     save_every_s: float = setting(60.0, "Seconds between two saves of the state that survives a kill.", gt=0, execution=True)
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, check_block
+from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, check_block, installed_memory_mb
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.learning import TrainingSettings
 
+MOST_WORKERS = 16  # unless more are asked for; 14 fed an H100 with batches of 8 patches of 128^3
 LIGHTNING_MB = 150.0  # of Lightning and what it loads
 _WEIGHT_BYTES = 5 * 4  # of a parameter: itself, its gradient, two moments of the optimizer, and the copy of a probe
 _IN_USE = 2  # gradients of the largest kept tensor that a backward pass holds at once
@@ -22,16 +23,15 @@ _PATCH_BYTES = 100  # of each voxel of a batch in a worker, augmented and waitin
 
 
 def check_memory(
-    network: nn.Module, settings: TrainingSettings, *, patches: int, divisor_vox: Triple, memory_mb: float, on_gpu: bool
+    network: nn.Module, settings: TrainingSettings, *, patches: int, divisor_vox: Triple, budget: Budget, on_gpu: bool
 ) -> int:
-    """How many of `settings.workers` fit beside the training process; what was chosen is printed.
+    """How many workers to start beside the training process: as many as are wanted and fit; what was chosen is printed.
 
-    patches: how many the process computes at once. divisor_vox: what a patch is a multiple of. memory_mb: infinite where it is
-    not known, and nothing is checked. on_gpu: the step is held there.
+    patches: how many the process computes at once. divisor_vox: what a patch is a multiple of. budget: where its memory is
+    infinite nothing is refused, and workers take what this machine or job has. on_gpu: the step is held there.
     Raises UserError for a step that does not fit, and names the largest patch that does.
     """
-    if math.isinf(memory_mb):
-        return settings.workers
+    wanted = _wanted_workers(settings, budget.threads, on_gpu=on_gpu)
     kept_mb, largest_mb = (0.0, 0.0) if on_gpu else kept_for_backward_mb(network, settings, patches)
     weights_mb = _WEIGHT_BYTES * sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
@@ -40,7 +40,7 @@ def check_memory(
         return TORCH_MB + LIGHTNING_MB + weights_mb + (kept_mb + _IN_USE * largest_mb) * share
 
     step_mb = check_block(
-        Budget(memory_mb),
+        budget,
         block_vox=settings.patch_vox,
         need_mb=need_mb,
         setting=f"training with {patches} patches at a time of training.patch_vox",
@@ -48,15 +48,23 @@ def check_memory(
         otherwise="no patch fits; give it more memory, or a smaller network",
     )
     worker_mb = PROCESS_MB + LIGHTNING_MB + _PATCH_BYTES * patches * prod(settings.patch_vox) / 1e6
-    workers = min(settings.workers, max(0, int((memory_mb - step_mb) // worker_mb)))
+    memory_mb = installed_memory_mb() if math.isinf(budget.memory_mb) else budget.memory_mb
+    workers = min(wanted, max(0, int((memory_mb - step_mb) // worker_mb)))
     shape = " x ".join(map(str, settings.patch_vox))
     print(
-        f"train: steps of {patches} x {shape} voxels take {step_mb:.0f} MB, {workers} of {settings.workers} workers "
+        f"train: steps of {patches} x {shape} voxels take {step_mb:.0f} MB, {workers} of {wanted} workers "
         f"{worker_mb:.0f} MB each, within {memory_mb:.0f} MB",
         file=sys.stderr,
         flush=True,
     )
     return workers
+
+
+def _wanted_workers(settings: TrainingSettings, threads: int, *, on_gpu: bool) -> int:
+    """A GPU is faster than any one worker; processors that compute have nothing to spare for a second one."""
+    if settings.workers is not None:
+        return settings.workers
+    return min(MOST_WORKERS, max(1, threads - 1)) if on_gpu else 1
 
 
 def kept_for_backward_mb(network: nn.Module, settings: TrainingSettings, patches: int) -> tuple[float, float]:

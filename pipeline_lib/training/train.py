@@ -7,7 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import nn
 
 from pipeline_lib.artefacts import Budget, Lock, write_text
 from pipeline_lib.errors import UserError
-from pipeline_lib.network import build_network
+from pipeline_lib.network import build_network, within_gpu_memory
 from pipeline_lib.settings.learning import TrainingSettings
 from pipeline_lib.settings.stages import TrainStage, science
 from pipeline_lib.training.callback import BetweenSteps, Reports, device_of
@@ -59,19 +59,22 @@ def train_segment(
 
     `previous` is the checkpoint of the segment before; without it training starts at step 0. A run that was killed goes on from
     `resume.ckpt` in the segment's folder and ends with the same weights. Without val volumes there is no validation loss.
-    The threads of the budget are those of torch; without one there is a thread, and memory as it may be. `device` is auto, cpu
-    or cuda. `processes`: how many call this at once, see `joined`. Another training of the model is waited for `patience_s`.
-    Raises UserError for data that cannot be learned from, for patches larger than the memory, for a loss that is NaN or
-    infinite, and StoppedError, which is one too, when `stop` was asked to.
+    The threads of the budget are those of torch, on a GPU those of the workers; without one there is a thread, and memory as it
+    may be. `device` is auto, cpu or cuda. `processes`: how many call this at once, see `joined`. Another training of the model
+    is waited for `patience_s`.
+    Raises UserError for data that cannot be learned from, for patches larger than the memory (of the GPU, too), for a loss that
+    is NaN or infinite, and StoppedError, which is one too, when `stop` was asked to.
     """
     if not 0 < end_step <= settings.training.steps:
         raise ValueError(f"end_step must lie within 1 to {settings.training.steps}, got {end_step}")
     budget = budget or Budget(math.inf)
-    torch.set_num_threads(budget.threads)
     on = own_device(device_of(device))
+    torch.set_num_threads(1 if on.type == "cuda" else budget.threads)
     with ExitStack() as stack:
         group = stack.enter_context(joined(processes, on))
         _check_shares(settings.training, group)
+        patches = settings.training.batch_size // group.size // settings.training.accumulate
+        stack.enter_context(_within_gpu_memory(settings.training, patches))
         train_sampler = _sampler(settings, train_volumes, stream=TRAINING_STREAM)
         val_sampler = _sampler(settings, val_volumes, stream=VALIDATION_STREAM) if val_volumes and group.is_first else None
         digest = settings_digest(settings, train_volumes, val_volumes)
@@ -92,15 +95,22 @@ def train_segment(
             workers = check_memory(
                 network,
                 settings.training,
-                patches=settings.training.batch_size // group.size // settings.training.accumulate,
+                patches=patches,
                 divisor_vox=settings.network.divisor_vox,
-                memory_mb=budget.memory_mb,
+                budget=budget,
                 on_gpu=on.type == "cuda",
             )
             if group.is_first:
                 write_text(model_folder / "settings.yaml", yaml.safe_dump(science(settings), sort_keys=False))
             plan = partial(
-                resolve_plan, model_folder / "plan.json", settings, network, digest=digest, device=on, resumed=resumed
+                resolve_plan,
+                model_folder / "plan.json",
+                settings,
+                network,
+                patches=patches,
+                digest=digest,
+                device=on,
+                resumed=resumed,
             )
             precision = _of_the_first(group, plan, on)
             module = AffinityTraining(
@@ -122,6 +132,11 @@ def train_segment(
             settings_digest(settings, train_volumes, val_volumes)  # raises if a volume was changed meanwhile
         if group.is_first:
             publish(folder)
+
+
+def _within_gpu_memory(settings: TrainingSettings, patches: int) -> AbstractContextManager[None]:
+    what = f"training with {patches} patches at a time of training.patch_vox {list(settings.patch_vox)}"
+    return within_gpu_memory(what, otherwise="make them smaller, or let training.accumulate take a batch in parts")
 
 
 def _check_shares(settings: TrainingSettings, group: Group) -> None:

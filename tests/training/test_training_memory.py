@@ -1,5 +1,6 @@
 """What a step takes is known before the first one."""
 
+import math
 import re
 import subprocess
 import sys
@@ -20,14 +21,14 @@ NETWORKS = {
 }
 
 
-def checked(settings, memory_mb, *, on_gpu=False):
+def checked(settings, memory_mb, *, threads=1, on_gpu=False):
     network = network_from_settings(settings.network, in_channels=1, out_channels=3)
     return check_memory(
         network,
         settings.training,
         patches=settings.training.batch_size,
         divisor_vox=settings.network.divisor_vox,
-        memory_mb=memory_mb,
+        budget=Budget(memory_mb, threads),
         on_gpu=on_gpu,
     )
 
@@ -51,6 +52,23 @@ def test_workers_are_as_many_as_fit(make_settings, capfd):
     found = [checked(settings, memory_mb) for memory_mb in (1000, 1400, 1900, 9000)]
     assert found == [0, 1, 2, 3]
     assert "steps of 1 x 32 x 32 x 32 voxels take" in capfd.readouterr().err
+
+
+def test_a_gpu_is_fed_by_all_threads_but_one(make_settings):
+    settings = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=None)
+    assert [checked(settings, 50_000, threads=threads, on_gpu=True) for threads in (1, 2, 8, 64)] == [1, 1, 7, 16]
+    assert checked(settings, 2_000, threads=8, on_gpu=True) == 2
+    assert checked(settings, 50_000, threads=8) == 1
+    asked = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=20)
+    assert checked(asked, 50_000, threads=8, on_gpu=True) == 20
+
+
+def test_workers_fit_into_the_machine_where_no_memory_is_told(make_settings, monkeypatch):
+    monkeypatch.setattr("pipeline_lib.training.memory.installed_memory_mb", lambda: 2_000.0)
+    settings = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=9)
+    assert checked(settings, math.inf) == checked(settings, 2_000) < 9
+    too_large = make_settings(network=NETWORKS["rsunet"], patch_vox=(256, 256, 256))
+    assert checked(too_large, math.inf) == 0
 
 
 def test_half_the_bytes_are_half_the_memory(make_settings):
