@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-kills test-cluster lint
+.PHONY: demo test test-kills test-cluster test-gpu lint
 
 demo: $(INSTALLED)
 	$(VENV)/bin/snakemake --profile profiles/local --configfile config/demo.yaml
@@ -20,6 +20,10 @@ test-kills: $(INSTALLED)
 # mariadb-server for accounting); `make test` has the short ones.
 test-cluster: $(INSTALLED)
 	REQUIRE_CLUSTER=1 TEST_CLUSTER_LONG=1 $(VENV)/bin/pytest -s tests/cluster
+
+# On a machine with a GPU, and torch for it.
+test-gpu: $(INSTALLED)
+	TEST_GPU=1 $(VENV)/bin/pytest -m gpu tests
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

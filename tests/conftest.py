@@ -12,7 +12,17 @@ import pytest
 # and its controller is not there. With this configuration its commands fail at once; tests on a cluster have one of their own.
 os.environ["SLURM_CONF"] = os.devnull
 
+# Equal to the bit is what the tests ask for, which a GPU does not promise; the tests of it have a command of their own.
+TEST_GPU = bool(os.environ.get("TEST_GPU"))
+if not TEST_GPU:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not TEST_GPU:
+        pytest.skip("needs a GPU: make test-gpu")
 
 
 @pytest.fixture(scope="session")
