@@ -2,7 +2,7 @@
 
 from pipeline_lib.artefacts.atomic import read_json, replacing, write_json, write_text
 from pipeline_lib.artefacts.blockwise import BlockTask, Finished, Run, Step, record_path, records_of, run_task
-from pipeline_lib.artefacts.budget import Budget, Crew, check_block, crew_for
+from pipeline_lib.artefacts.budget import Budget, Crew, Demand, check_block, crew_for
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.artefacts.measure import StageRecord, measured
 from pipeline_lib.artefacts.workers import BlockDone, compute_blocks
@@ -12,6 +12,7 @@ __all__ = [
     "BlockTask",
     "Budget",
     "Crew",
+    "Demand",
     "Finished",
     "Lock",
     "Run",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline_lib.artefacts.atomic import remove_leftovers, write_json
-from pipeline_lib.artefacts.budget import Budget
+from pipeline_lib.artefacts.budget import Budget, Crew
 from pipeline_lib.artefacts.complete import PLAN_KEYS, changing, forget_jobs, plan_digest, read_if_there
 from pipeline_lib.artefacts.lock import Lock
 from pipeline_lib.artefacts.records import BlockRecord, Journal, Records, are_intact, as_json, content_of, facts_of
@@ -72,8 +72,8 @@ class BlockTask(Protocol):
     @property
     def last_file(self) -> Path: ...
 
-    def prepare(self, run: Run) -> None:
-        """Share the blocks among processes; UserError where the memory is too small for what this run does.
+    def prepare(self, run: Run) -> Crew:
+        """Who computes the blocks; UserError where the memory is too small for what this run does.
 
         Comes once before `create` and `compute`, and not where nothing is left to do.
         """
@@ -84,11 +84,11 @@ class BlockTask(Protocol):
         UserError, before anything is written, for what can be told to be wrong from the inputs.
         """
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
         """Compute and write these blocks, in any order, each from scratch; shows its progress."""
 
-    def finish(self) -> Finished:
-        """What needs all blocks."""
+    def finish(self, budget: Budget) -> Finished:
+        """What needs all blocks; UserError where the memory is too small for it."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Running:
         self.step = run.step
         self.max_blocks = run.max_blocks
         self._run = run
-        self._is_prepared = False
+        self._prepared: Crew | None = None
         self.plan = _plan_of(task)
         self.records = Records(task.folder, plan_digest(self.plan))
 
@@ -208,15 +208,16 @@ class _Running:
             return
         if present is not None:
             self._say(f"starts anew: {_difference(present, self.plan) if is_made else 'files were removed'}")
-        self._prepare()
+        self._crew()
         self._forget()
         self.task.create()
         write_json(self.task.folder / "plan.json", self.plan)
 
-    def _prepare(self) -> None:
-        if not self._is_prepared:
-            self.task.prepare(self._run)
-            self._is_prepared = True
+    def _crew(self) -> Crew:
+        """Judges the memory, once, before anything is changed."""
+        if self._prepared is None:
+            self._prepared = self.task.prepare(self._run)
+        return self._prepared
 
     def _check_planned(self) -> None:
         present = read_if_there(self.task.folder / "plan.json")
@@ -262,10 +263,10 @@ class _Running:
         if len(missing) < len(blocks):
             self._say(f"goes on: {len(blocks) - len(missing)} of {len(blocks)} blocks are done")
         if chosen:
-            self._prepare()
+            crew = self._crew()
             with self.records.journal(job) as journal:
                 try:
-                    for done in self.task.compute(chosen):
+                    for done in self.task.compute(chosen, crew):
                         journal.append(BlockRecord.of(done, self.task.folder))
                 finally:
                     self._check_what_was_read(journal)
@@ -303,7 +304,7 @@ class _Running:
 
     def _finished(self) -> Finished:
         try:
-            finished = self.task.finish()
+            finished = self.task.finish(self._run.budget)
             self._check_unchanged()
         except Exception:
             with changing(self.task.folder):

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline_lib.geometry import Triple  # which imports numpy, before the number of its threads is set
 
 PROCESS_MB = 350.0  # a Python process with the libraries of this project, before it holds any voxel
 TORCH_MB = 300.0  # of torch and its kernels beside that, in stages that use them
@@ -57,25 +61,30 @@ def _own_groups(root: Path, controller: str) -> list[Path]:
     return [Path()]
 
 
-def crew_for(
-    budget: Budget,
-    *,
-    name: str,
-    block_vox: tuple[int, int, int],
-    n_blocks: int,
-    need_mb: Callable[[tuple[int, int, int]], float],
-    setting: str,
-    step_vox: tuple[int, int, int],
-    otherwise: str = "",
-) -> Crew:
+@dataclass(frozen=True)
+class Demand:
+    """What one worker takes for a block of `block_vox`, and what a user would change where that is too much.
+
+    need_mb: what it holds for blocks of a given size, in MB, beside `PROCESS_MB`. setting: where `block_vox` comes from. The
+    largest block that fits, a multiple of `step_vox`, is named to the user; `otherwise` where none does.
+    """
+
+    block_vox: Triple
+    need_mb: Callable[[Triple], float]
+    setting: str
+    step_vox: Triple
+    otherwise: str = ""
+
+
+def crew_for(demand: Demand, budget: Budget, *, name: str, n_blocks: int) -> Crew:
     """As many workers as the memory allows, at most one for each thread and block; what was chosen is printed.
 
-    The others are those of `check_block`, which comes first.
+    UserError where one does not fit, see `check_block`.
     """
-    one_mb = check_block(budget, block_vox=block_vox, need_mb=need_mb, setting=setting, step_vox=step_vox, otherwise=otherwise)
+    one_mb = check_block(demand, budget)
     most = (budget.memory_mb - PROCESS_MB) / one_mb  # beside them, the stage's own process; infinite where memory is
     workers = max(1, int(min(most, budget.threads, n_blocks)))
-    shape = " x ".join(map(str, block_vox))
+    shape = " x ".join(map(str, demand.block_vox))
     blocks, processes = ("block" if n_blocks == 1 else "blocks"), ("process" if workers == 1 else "processes")
     print(
         f"{name}: {n_blocks} {blocks} of {shape}, {workers} {processes} of {one_mb:.0f} MB within {budget.memory_mb:.0f} MB",
@@ -85,34 +94,24 @@ def crew_for(
     return Crew(workers, max(1, budget.threads // workers))
 
 
-def check_block(
-    budget: Budget,
-    *,
-    block_vox: tuple[int, int, int],
-    need_mb: Callable[[tuple[int, int, int]], float],
-    setting: str,
-    step_vox: tuple[int, int, int],
-    otherwise: str = "",
-) -> float:
-    """What one worker takes, in MB; UserError where that does not fit.
-
-    need_mb: what one worker holds for blocks of a given size, in MB, beside `PROCESS_MB`. setting: what the user would change;
-    the message names the largest block that fits, a multiple of `step_vox`. otherwise: what else to do, where none fits.
-    """
-    one_mb = PROCESS_MB + need_mb(block_vox)
+def check_block(demand: Demand, budget: Budget) -> float:
+    """What one worker takes, in MB; UserError where that does not fit."""
+    one_mb = PROCESS_MB + demand.need_mb(demand.block_vox)
     if one_mb > budget.memory_mb:
-        fitting = largest_fitting(block_vox, step_vox, lambda block: PROCESS_MB + need_mb(block) <= budget.memory_mb)
-        none_fits = otherwise or f"no multiple of {list(step_vox)} fits"
+        step_vox = demand.step_vox
+        fitting = largest_fitting(
+            demand.block_vox, step_vox, lambda block: PROCESS_MB + demand.need_mb(block) <= budget.memory_mb
+        )
+        none_fits = demand.otherwise or f"no multiple of {list(step_vox)} fits"
         advice = f"the largest that fits is {list(fitting)}" if fitting else none_fits
         raise UserError(
-            f"{setting} {list(block_vox)} takes {one_mb:.0f} MB, but the memory budget is {budget.memory_mb:.0f} MB; {advice}"
+            f"{demand.setting} {list(demand.block_vox)} takes {one_mb:.0f} MB, but the memory budget is "
+            f"{budget.memory_mb:.0f} MB; {advice}"
         )
     return one_mb
 
 
-def largest_fitting(
-    block_vox: tuple[int, int, int], step_vox: tuple[int, int, int], fits: Callable[[tuple[int, int, int]], bool]
-) -> tuple[int, int, int] | None:
+def largest_fitting(block_vox: Triple, step_vox: Triple, fits: Callable[[Triple], bool]) -> Triple | None:
     """The block with the most voxels among multiples of `step_vox` up to `block_vox` that fits, or None."""
     multiples = [range(step, max(n, step) + 1, step) for n, step in zip(block_vox, step_vox, strict=True)]
     z_sizes, y_sizes, x_sizes = multiples

@@ -11,6 +11,9 @@ import numpy as np
 
 from pipeline_lib.artefacts import (
     BlockDone,
+    Budget,
+    Crew,
+    Demand,
     Finished,
     Run,
     compute_blocks,
@@ -123,25 +126,20 @@ class Evaluation:
     def n_blocks(self) -> int:
         return len(self.grid)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self._settings.evaluation.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.truth.need_mb,
-            setting="evaluation.block_vox",
-            step_vox=SHARD_VOX,
+        demand = Demand(
+            self._settings.evaluation.block_vox, self.truth.need_mb, setting="evaluation.block_vox", step_vox=SHARD_VOX
         )
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""
         self.nodes.write()
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
         self.nodes.write_unless_intact()
-        yield from compute_blocks(self.tabulate, blocks, self._crew, name=self.name)
+        yield from compute_blocks(self.tabulate, blocks, crew, name=self.name)
 
     def tabulate(self, index: int) -> list[Path]:
         """Write the segments at the nodes of one block and, where there are labels, its table ordered by segments."""
@@ -166,7 +164,7 @@ class Evaluation:
         """(3, K) uint64: true ids, segments, rising, and counts."""
         return self.folder / "blocks" / f"{index}-cells.npy"
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         skeletons = self.truth.skeletons
         nodes = self._node_segments(len(skeletons.node_skeleton_ids) if skeletons is not None else 0)
         scores: SkeletonScores | None = None

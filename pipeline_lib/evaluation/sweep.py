@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Demand, Finished, Run, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import length_of, read_arrays, write_arrays
@@ -47,7 +47,7 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
     take others in, the volume is held in memory.
     """
     if settings.segmentation.only_components:
-        run_task(BlockSweep(settings, prediction, volume, folder, run=run), run)
+        run_task(BlockSweep(settings, prediction, volume, folder), run)
     else:
         run_task(WholeSweep(settings, prediction, volume, folder), run)
 
@@ -55,7 +55,7 @@ def sweep_volume(settings: SweepStage, prediction: Path, volume: Volume, folder:
 class BlockSweep:
     """A block gives its reduced forest and, for each threshold to be scored in voxels, its components and their table."""
 
-    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path, *, run: Run) -> None:
+    def __init__(self, settings: SweepStage, prediction: Path, volume: Volume, folder: Path) -> None:
         self.name = f"sweep {volume.name}"
         self.folder = folder
         self.created: tuple[Path, ...] = ()
@@ -65,7 +65,6 @@ class BlockSweep:
         self._settings = settings
         self._prediction = prediction
         self._volume = volume
-        self._memory_mb = run.budget.memory_mb
         if settings.choice.thresholds == "all" and not self.truth.has_skeletons:
             raise UserError(
                 f"choice.thresholds: all scores components at the nodes of skeletons, but volume {volume.name} has no skeletons"
@@ -107,27 +106,21 @@ class BlockSweep:
         forest_mb = _FOREST_BYTES * self.truth.grid(block_vox)[0].write_box.n_voxels / 1e6
         return forest_mb + (self.truth.need_mb(block_vox) if self._in_voxels else 0.0)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self._settings.segmentation.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self._need_mb,
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
-        )
+        block_vox = self._settings.segmentation.block_vox
+        demand = Demand(block_vox, self._need_mb, setting="segmentation.block_vox", step_vox=SHARD_VOX)
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""
         self.nodes.write()
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
         self.nodes.write_unless_intact()
-        yield from compute_blocks(self.reduce, blocks, self._crew, name=self.name)
+        yield from compute_blocks(partial(self.reduce, threads=crew.threads), blocks, crew, name=self.name)
 
-    def reduce(self, index: int) -> list[Path]:
+    def reduce(self, index: int, *, threads: int) -> list[Path]:
         block = self.grid[index]
         affinities, before, after = read_neighbour_affinities(
             open_affinities(self._prediction / AFFINITIES).array, block.write_box
@@ -140,16 +133,18 @@ class BlockSweep:
             lowest=self._lowest,
             points_vox=self.nodes.in_block(index).voxels,
             min_size_vox=self._settings.segmentation.min_size_vox,
-            threads=self._crew.threads,
+            threads=threads,
         )
         path = self._forest_file(index)
         write_arrays(path, forest.arrays())
         del own, forest
         if not self._in_voxels:
             return [path]
-        return [path, *self._tabulate(index, block, affinities, before, after)]
+        return [path, *self._tabulate(index, block, affinities, before, after, threads=threads)]
 
-    def _tabulate(self, index: int, block: Block, affinities: np.ndarray, before: Any, after: Any) -> Iterator[Path]:
+    def _tabulate(
+        self, index: int, block: Block, affinities: np.ndarray, before: Any, after: Any, *, threads: int
+    ) -> Iterator[Path]:
         truth = self.truth.voxels_of(block)
         if truth is None:
             return
@@ -160,7 +155,7 @@ class BlockSweep:
                 goes_on_before=before,
                 goes_on_after=after,
                 min_size_vox=self._settings.segmentation.min_size_vox,
-                threads=self._crew.threads,
+                threads=threads,
             )
             table = tabulate(truth.labels, found.labels, where=truth.scored)
             # Background and what goes on in other blocks is tallied when the blocks are joined.
@@ -176,10 +171,10 @@ class BlockSweep:
     def _tried_file(self, i: int, index: int) -> Path:
         return self.folder / "blocks" / f"{index}-tried-{i}.npz"
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         for i, threshold in enumerate(self._in_voxels):
-            self._check_tables(i, threshold)
-        sweep = finish_sweep(self._forest(), self.truth.node_voxels())
+            self._check_tables(i, threshold, budget)
+        sweep = finish_sweep(self._forest(budget), self.truth.node_voxels())
         skeletons = self.truth.skeletons
         tried = self._settings.choice.thresholds
         levels = curve = None
@@ -195,29 +190,29 @@ class BlockSweep:
             write_tried(self.folder, self._volume.name, self._tried(tried, sweep), levels)
         return Finished([self.last_file])
 
-    def _check_tables(self, i: int, threshold: float) -> None:
+    def _check_tables(self, i: int, threshold: float, budget: Budget) -> None:
         """UserError where the joined tables of the i-th threshold do not fit into memory."""
         files = [self._tried_file(i, index) for index in range(self.n_blocks)]
         n_open, n_cells = (sum(length_of(file, name) for file in files) for name in ("open_ids", "counts"))
         need_mb = PROCESS_MB + (_OPEN_BYTES * n_open + _DRAWN_BYTES * n_cells / self.n_blocks + cells_bytes(n_cells)) / 1e6
-        if need_mb > self._memory_mb:
+        if need_mb > budget.memory_mb:
             raise UserError(
                 f"{self.name}: joining {n_open} components at the faces of blocks, with {n_cells} overlaps with labels, at "
-                f"threshold {threshold:g} takes {need_mb:.0f} MB, but the memory budget is {self._memory_mb:.0f} MB; larger "
+                f"threshold {threshold:g} takes {need_mb:.0f} MB, but the memory budget is {budget.memory_mb:.0f} MB; larger "
                 "blocks (segmentation.block_vox) have fewer"
             )
 
-    def _check_join(self, joining: Sequence[RegionForest], held_bytes: int) -> None:
+    def _check_join(self, joining: Sequence[RegionForest], held_bytes: int, budget: Budget) -> None:
         """UserError where two regions cannot be joined in the memory that those waiting for another leave."""
         need_mb = PROCESS_MB + (held_bytes + _REGION_FACTOR * sum(forest.n_bytes for forest in joining)) / 1e6
-        if need_mb > self._memory_mb:
+        if need_mb > budget.memory_mb:
             sizes = " and ".join(" x ".join(map(str, forest.box.shape_vox)) for forest in joining)
             raise UserError(
                 f"{self.name}: joining the regions of {sizes} voxels takes {need_mb:.0f} MB, but the memory budget is "
-                f"{self._memory_mb:.0f} MB; give the sweep more memory, or a smaller val volume"
+                f"{budget.memory_mb:.0f} MB; give the sweep more memory, or a smaller val volume"
             )
 
-    def _forest(self) -> RegionForest:
+    def _forest(self, budget: Budget) -> RegionForest:
         """Of the whole volume: pairs are joined as soon as both are there, so that few regions are held at once."""
         parts = {join.joined: (join.left, join.right) for joins in join_rounds(self.grid) for join in joins}
 
@@ -227,7 +222,7 @@ class BlockSweep:
                 return RegionForest.from_arrays(read_arrays(self._forest_file(region)))
             left = of_region(parts[region][0], held_bytes)
             right = of_region(parts[region][1], held_bytes + left.n_bytes)
-            self._check_join([left, right], held_bytes)
+            self._check_join([left, right], held_bytes, budget)
             return join_regions(left, right)
 
         return of_region(max(parts, default=0), 0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Finished, Run, compute_blocks
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
@@ -62,7 +62,7 @@ class WholeSweep:
             f"volume {self._volume.name}": self._volume.state(),
         }
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for a volume that does not fit."""
         need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(self._volume.shape_vox)) / 1e6
         if need_mb > run.budget.memory_mb:
@@ -71,15 +71,15 @@ class WholeSweep:
                 f"{need_mb:.0f} MB, but the memory budget is {run.budget.memory_mb:.0f} MB; give segmentation.threshold, or a "
                 "smaller val volume"
             )
-        self._crew = Crew(workers=1, threads=run.budget.threads)
+        return Crew(workers=1, threads=run.budget.threads)
 
     def create(self) -> None:
         """Nothing is written into."""
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
         affinities = np.asarray(open_affinities(self._prediction / "affinities.zarr" / "0").array[:3])
         lowest = min(self.thresholds[index] for index in blocks)
-        sweep = sweep_thresholds(affinities, lowest=lowest, threads=self._crew.threads)
+        sweep = sweep_thresholds(affinities, lowest=lowest, threads=crew.threads)
         nodes = tuple(self.truth.node_voxels().T)
         truth = self.truth.voxels_of(self.truth.grid(self._volume.shape_vox)[0])
 
@@ -95,12 +95,12 @@ class WholeSweep:
             write_arrays(self._file(index), arrays)
             return [self._file(index)]
 
-        yield from compute_blocks(try_threshold, blocks, self._crew, name=self.name)
+        yield from compute_blocks(try_threshold, blocks, crew, name=self.name)
 
     def _file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         tried = (self._scores(index) for index in tqdm(range(self.n_blocks), desc="scores", unit="threshold"))
         write_tried(self.folder, self._volume.name, tried, levels=None)
         return Finished([self.last_file])

@@ -6,14 +6,24 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import kimimaro
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
-from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, check_block, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import (
+    BlockDone,
+    Budget,
+    Crew,
+    Demand,
+    Finished,
+    Run,
+    check_block,
+    compute_blocks,
+    crew_for,
+    run_task,
+)
 from pipeline_lib.artefacts.npz import read_arrays, write_arrays
 from pipeline_lib.geometry import BlockGrid, Box, Triple
 from pipeline_lib.geometry.box import as_triple
@@ -50,19 +60,19 @@ def make_skeletons(
 
 def check_makeable(shape_vox: Triple, budget: Budget) -> None:
     """UserError where memory is too small for `make_skeletons`, as that gives it, but before there are labels."""
-    check_block(budget, **_limits(shape_vox, BLOCK_VOX))
+    check_block(_demand(shape_vox, BLOCK_VOX), budget)
 
 
-def _limits(shape_vox: Triple, block_vox: Triple) -> dict[str, Any]:
-    """What `check_block` asks for. The size of blocks is no setting, as it decides the result."""
+def _demand(shape_vox: Triple, block_vox: Triple) -> Demand:
+    """The size of blocks is no setting, as it decides the result."""
     need_mb = _VOXEL_BYTES * prod(min(b, n) + 1 for b, n in zip(block_vox, shape_vox, strict=True)) / 1e6
-    return {
-        "block_vox": block_vox,
-        "need_mb": lambda _: need_mb,
-        "setting": "making skeletons of the labels in blocks of",
-        "step_vox": block_vox,
-        "otherwise": "give it more memory, or skeletons with the volume",
-    }
+    return Demand(
+        block_vox,
+        lambda _: need_mb,
+        setting="making skeletons of the labels in blocks of",
+        step_vox=block_vox,
+        otherwise="give it more memory, or skeletons with the volume",
+    )
 
 
 class BlockSkeletons:
@@ -95,20 +105,16 @@ class BlockSkeletons:
     def n_blocks(self) -> int:
         return len(self.grid)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            n_blocks=self.n_blocks,
-            **_limits(self.grid.shape_vox, self._block_vox),
-        )
+        demand = _demand(self.grid.shape_vox, self._block_vox)
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         """Nothing is written into."""
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.skeletonise, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.skeletonise, blocks, crew, name=self.name)
 
     def skeletonise(self, index: int) -> list[Path]:
         """Write keys (N, 4) int64, the label and the voxel zyx of each node, and edges (M, 2) of one block."""
@@ -131,7 +137,7 @@ class BlockSkeletons:
     def _file(self, index: int) -> Path:
         return self.folder / "blocks" / f"{index}.npz"
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         parts = [read_arrays(self._file(index)) for index in range(self.n_blocks)]
         first = np.cumsum([0, *(len(part["keys"]) for part in parts)])
         nodes, index = np.unique(np.concatenate([part["keys"] for part in parts]), axis=0, return_inverse=True)

@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, compute_blocks, crew_for, read_json, run_task, write_json
+from pipeline_lib.artefacts import (
+    BlockDone,
+    Budget,
+    Crew,
+    Demand,
+    Finished,
+    Run,
+    compute_blocks,
+    crew_for,
+    read_json,
+    run_task,
+    write_json,
+)
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Triple
 from pipeline_lib.geometry.grid import Block
@@ -133,21 +145,20 @@ class VolumeImport:
         found = [LargestBlock(kind, source.blocks.largest_read_vox, n_bytes) for kind, source, n_bytes in read]
         return max(found, key=lambda block: block.need_mb)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit, or for skeletons that could not be made from the labels."""
         largest, inputs = self.largest_block, self.opened
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=largest.shape_vox,
-            n_blocks=self.n_blocks,
-            need_mb=lambda _: largest.need_mb,
+        demand = Demand(
+            largest.shape_vox,
+            lambda _: largest.need_mb,
             setting=f"a block of the {largest.kind},",
             step_vox=largest.shape_vox,
             otherwise="give it more memory",
         )
+        crew = crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
         if run.step.kind in ("plan", "all") and inputs.skeletons is None and inputs.labels is not None:
             check_makeable(inputs.image.shape_vox, run.budget)
+        return crew
 
     def create(self) -> None:
         """Given skeletons are read to check them, and where intensities are percentiles, or ids have 64 bits, the source is."""
@@ -165,8 +176,8 @@ class VolumeImport:
         if self._has_mask:
             create_array(self.folder / MASK, shape, "uint8", attributes=attributes)
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.convert, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.convert, blocks, crew, name=self.name)
 
     def convert(self, index: int) -> list[Path]:
         """Write a block of the image, or of labels and mask, and beside it what its cells hold."""
@@ -201,7 +212,7 @@ class VolumeImport:
         files += write_box(open_array(self.folder / MASK, writable=True), box, mask)
         return files, {**facts, "mask": cells_of(box, mask), "all_labelled": bool(found.labelled.all())}
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         told = [read_json(self._facts(index)) for index in range(self.n_blocks)]
         cells: dict[str, Cells] = {name: {} for name in ("image", "labels", "mask")}
         for facts in told:

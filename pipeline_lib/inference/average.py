@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Demand, Finished, Run, compute_blocks, crew_for, run_task
 from pipeline_lib.artefacts.budget import TORCH_MB
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.errors import UserError
@@ -77,17 +77,15 @@ class Average:
     def n_blocks(self) -> int:
         return len(self.grid)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self._settings.inference.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=lambda block_vox: TORCH_MB + _EDGE_BYTES * len(self._offsets_vox) * prod(block_vox) / 1e6,
+        demand = Demand(
+            self._settings.inference.block_vox,
+            lambda block_vox: TORCH_MB + _EDGE_BYTES * len(self._offsets_vox) * prod(block_vox) / 1e6,
             setting="inference.block_vox",
             step_vox=SHARD_VOX,
         )
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         create_affinities(
@@ -98,8 +96,8 @@ class Average:
             logit_scale=self._settings.inference.logit_scale,
         )
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.average, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.average, blocks, crew, name=self.name)
 
     def average(self, index: int) -> list[Path]:
         box, n = self.grid[index].write_box, len(self._predictions)
@@ -109,7 +107,7 @@ class Average:
         total //= n
         return write_box(open_array(self.folder / ARRAY, writable=True), box, total.astype(np.uint8))
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         facts = {
             "shape": [len(self._offsets_vox), *self._volume.shape_vox],
             "offsets_vox": [list(offset) for offset in self._offsets_vox],

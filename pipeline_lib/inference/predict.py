@@ -14,7 +14,7 @@ import zarr
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, crew_for, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Demand, Finished, Run, crew_for, run_task
 from pipeline_lib.artefacts.budget import TORCH_MB
 from pipeline_lib.artefacts.measure import forget_peak_memory, peak_memory_mb
 from pipeline_lib.artefacts.records import checksum
@@ -128,7 +128,7 @@ class Prediction:
         """Patches to compute, those at the borders of columns counted for each; mirror images not counted."""
         return sum(count_calls(column.box, self._volume.shape_vox, self.patch_vox) for column in self.columns)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit; one process predicts, with all threads.
 
         The network is left out of a step without blocks, as that may run on a machine without the GPU of the others.
@@ -140,16 +140,14 @@ class Prediction:
             return TORCH_MB + network_mb + memory_need_mb(columns, self.patch_vox, len(self.offsets_vox))
 
         told = f"with {network_mb:.0f} MB for the network at patch_vox {list(self.patch_vox)}"
-        crew_for(
-            Budget(run.budget.memory_mb, threads=1),
-            name=self.name,
-            block_vox=self._settings.inference.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=need_mb,
+        demand = Demand(
+            self._settings.inference.block_vox,
+            need_mb,
             setting=f"{told}, inference.block_vox" if network_mb else "inference.block_vox",
             step_vox=SHARD_VOX,
             otherwise=f"no multiple of {list(SHARD_VOX)} fits; give it more memory, or a smaller inference.patch_vox",
         )
+        return crew_for(demand, Budget(run.budget.memory_mb, threads=1), name=self.name, n_blocks=self.n_blocks)
 
     def network_mb(self) -> float:
         """Main memory that one patch takes inside the network, in MB: tried with zeros. On a GPU there is none."""
@@ -169,7 +167,7 @@ class Prediction:
             logit_scale=self._settings.inference.logit_scale,
         )
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
         wanted = {self.blocks[number].index: number for number in blocks}
         work = [(column, _layers_with(column, wanted)) for column in self.columns]
         work = [(column, layers) for column, layers in work if layers]
@@ -208,7 +206,7 @@ class Prediction:
                 yield BlockDone(wanted[block.index], tuple(files), wall_s, round(peak_memory_mb(), 1))
             start = time.perf_counter()
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         facts = {
             "shape": [len(self.offsets_vox), *self._volume.shape_vox],
             "offsets_vox": [list(offset) for offset in self.offsets_vox],

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Budget, Finished, Run, check_block, compute_blocks, crew_for, read_json
+from pipeline_lib.artefacts import (
+    BlockDone,
+    Budget,
+    Crew,
+    Demand,
+    Finished,
+    Run,
+    check_block,
+    compute_blocks,
+    crew_for,
+    read_json,
+)
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import grow_segments
 from pipeline_lib.geometry import BlockGrid, Triple
@@ -24,13 +35,12 @@ _VOXEL_BYTES = 32
 
 def check_growth(settings: SegmentationSettings, volume: Volume, budget: Budget) -> None:
     """UserError for blocks that do not fit, as `BlockGrowth` gives it, but before there are segments."""
-    check_block(
-        budget,
-        block_vox=settings.block_vox,
-        need_mb=partial(growth_need_mb, settings, volume),
-        setting="segmentation.block_vox",
-        step_vox=SHARD_VOX,
-    )
+    check_block(_demand(settings, volume), budget)
+
+
+def _demand(settings: SegmentationSettings, volume: Volume) -> Demand:
+    need_mb = partial(growth_need_mb, settings, volume)
+    return Demand(settings.block_vox, need_mb, setting="segmentation.block_vox", step_vox=SHARD_VOX)
 
 
 def growth_need_mb(settings: SegmentationSettings, volume: Volume, block_vox: Triple) -> float:
@@ -82,24 +92,16 @@ class BlockGrowth:
         complete: dict[str, Any] = read_json(self._ungrown / "complete.json")
         return complete
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self._settings.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=partial(growth_need_mb, self._settings, self._volume),
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
-        )
+        return crew_for(_demand(self._settings, self._volume), run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         dtype = str(open_array(self._ungrown / ARRAY).dtype)
         create_segmentation(self.folder, self._volume, dtype, threshold=self._before["choice"]["threshold"])
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.grow, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.grow, blocks, crew, name=self.name)
 
     def grow(self, index: int) -> list[Path]:
         block = self.grid[index]
@@ -107,6 +109,6 @@ class BlockGrowth:
         grown = grow_segments(labels, self._settings.grow_vox)[block.write_box.relative_to(block.read_box).slices]
         return write_box(open_array(self.folder / ARRAY, writable=True), block.write_box, grown)
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         choice, n_segments = self._before["choice"], self._before["n_segments"]
         return finish_segmentation(self.folder, self._volume, choice=choice, n_segments=n_segments)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Demand, Finished, Run, compute_blocks, crew_for, read_json, run_task
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.artefacts.npz import map_array, read_arrays, write_array, write_arrays
 from pipeline_lib.components import BlockLabels, BlockSummary, JoinedBlocks, join_blocks, label_block
@@ -44,7 +44,7 @@ def label_volume(
 
     Labelling is repeated when the segmentation is written, which is quicker than to write labels and read them again.
     """
-    run_task(BlockLabelling(settings, prediction, volume, folder, chosen=chosen_threshold(settings, choice), run=run), run)
+    run_task(BlockLabelling(settings, prediction, volume, folder, chosen=chosen_threshold(settings, choice)), run)
 
 
 class BlockLabelling:
@@ -58,7 +58,6 @@ class BlockLabelling:
         folder: Path,
         *,
         chosen: Mapping[str, Any],
-        run: Run,
     ) -> None:
         self.name = f"label {volume.name}"
         self.folder = folder
@@ -67,7 +66,6 @@ class BlockLabelling:
         self.blocks = LabelledBlocks(settings, prediction, chosen["threshold"])
         self._chosen = chosen
         self._prediction = prediction
-        self._memory_mb = run.budget.memory_mb
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -86,36 +84,31 @@ class BlockLabelling:
     def n_blocks(self) -> int:
         return len(self.blocks.grid)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit."""
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=self.blocks.settings.block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.blocks.need_mb,
-            setting="segmentation.block_vox",
-            step_vox=SHARD_VOX,
+        demand = Demand(
+            self.blocks.settings.block_vox, self.blocks.need_mb, setting="segmentation.block_vox", step_vox=SHARD_VOX
         )
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         """Nothing is written into."""
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.summarise, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(partial(self.summarise, threads=crew.threads), blocks, crew, name=self.name)
 
-    def summarise(self, index: int) -> list[Path]:
+    def summarise(self, index: int, *, threads: int) -> list[Path]:
         path = _summary_file(self.folder, index)
-        write_arrays(path, self.blocks.label(index, threads=self._crew.threads).summary.arrays())
+        write_arrays(path, self.blocks.label(index, threads=threads).summary.arrays())
         return [path]
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         n_open = sum(len(summary.open_ids) for summary in self._summaries())
         need_mb = _JOIN_BYTES * n_open / 1e6
-        if need_mb > self._memory_mb:
+        if need_mb > budget.memory_mb:
             raise UserError(
                 f"{self.name}: joining {n_open} components at the faces of blocks takes {need_mb:.0f} MB, but the memory "
-                f"budget is {self._memory_mb:.0f} MB; larger blocks (segmentation.block_vox) have fewer"
+                f"budget is {budget.memory_mb:.0f} MB; larger blocks (segmentation.block_vox) have fewer"
             )
         smallest = self.blocks.settings.min_size_vox
         joined = join_blocks(self.blocks.grid.counts, self._summaries(), min_size_vox=smallest)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artefacts import BlockDone, Finished, Run, compute_blocks, crew_for, read_json, run_task
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Demand, Finished, Run, compute_blocks, crew_for, read_json, run_task
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import JoinedBlocks, relabel
 from pipeline_lib.segmentation.growth import BlockGrowth, check_growth
@@ -83,35 +83,33 @@ class BlockSegmentation:
     def joined(self) -> JoinedBlocks:
         return read_joined(self._components)
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for blocks that do not fit, or that could not grow."""
         if self._settings.grow_vox and run.step.kind in ("plan", "all"):
             check_growth(self._settings, self._volume, run.budget)
         block_vox = self.blocks.settings.block_vox
-        self._crew = crew_for(
-            run.budget,
-            name=self.name,
-            block_vox=block_vox,
-            n_blocks=self.n_blocks,
-            need_mb=self.blocks.need_mb,
+        demand = Demand(
+            block_vox,
+            self.blocks.need_mb,
             setting=f"{self.name}: a block of the components",
             step_vox=block_vox,
             otherwise=f"give it more memory, or delete {self._components} and label again with a smaller segmentation."
             "block_vox",
         )
+        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
 
     def create(self) -> None:
         dtype = str(self.joined.open_segments.dtype)
         create_segmentation(self.folder, self._volume, dtype, threshold=self.blocks.threshold)
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.segment, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(partial(self.segment, threads=crew.threads), blocks, crew, name=self.name)
 
-    def segment(self, index: int) -> list[Path]:
-        found = self.blocks.label(index, threads=self._crew.threads)
-        labels = relabel(found.labels, self.joined.table(index, found.summary), threads=self._crew.threads)
+    def segment(self, index: int, *, threads: int) -> list[Path]:
+        found = self.blocks.label(index, threads=threads)
+        labels = relabel(found.labels, self.joined.table(index, found.summary), threads=threads)
         return write_box(open_array(self.folder / ARRAY, writable=True), self.blocks.grid[index].write_box, labels)
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         choice, n_segments = self._labelled["choice"], self._labelled["n_segments"]
         return finish_segmentation(self.folder, self._volume, choice=choice, n_segments=n_segments)

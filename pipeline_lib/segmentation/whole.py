@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.artefacts.complete import content_of_complete
 from pipeline_lib.components import segment_affinities
@@ -65,7 +65,7 @@ class WholeSegmentation:
             "the prediction": content_of_complete(self._prediction),
         }
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for a volume that does not fit."""
         need_mb = PROCESS_MB + _VOXEL_BYTES * float(np.prod(self._volume.shape_vox)) / 1e6
         if need_mb > run.budget.memory_mb:
@@ -74,14 +74,14 @@ class WholeSegmentation:
                 f"{why} holds the volume {self._volume.name} in memory, {need_mb:.0f} MB, but the memory budget is "
                 f"{run.budget.memory_mb:.0f} MB; segmentation.grow_vox and dust: drop work block by block"
             )
-        self._crew = Crew(workers=1, threads=run.budget.threads)
+        return Crew(workers=1, threads=run.budget.threads)
 
     def create(self) -> None:
         dtype = "uint32" if np.prod(self._volume.shape_vox) < 2**32 else "uint64"
         create_segmentation(self.folder, self._volume, dtype, threshold=self._chosen["threshold"])
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.segment, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.segment, blocks, crew, name=self.name)
 
     def segment(self, index: int) -> list[Path]:
         affinities = np.asarray(open_affinities(self._prediction / AFFINITIES).array[:3])
@@ -91,6 +91,6 @@ class WholeSegmentation:
         box = Box.of_shape(self._volume.shape_vox)
         return [*write_box(open_array(self.folder / ARRAY, writable=True), box, labels), path]
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         n_segments = read_json(self.folder / "n_segments.json")
         return finish_segmentation(self.folder, self._volume, choice=self._chosen, n_segments=n_segments)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.artefacts import BlockDone, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
+from pipeline_lib.artefacts import BlockDone, Budget, Crew, Finished, Run, compute_blocks, read_json, run_task, write_json
 from pipeline_lib.artefacts.budget import PROCESS_MB
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import Box
@@ -56,7 +56,7 @@ class Generation:
             "the settings": digest(self._volume_name, science(self._settings)),
         }
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: Run) -> Crew:
         """UserError for a volume that does not fit into memory."""
         shape_vox = self._settings.shape_vox
         need_mb = PROCESS_MB + _VOXEL_BYTES * prod(shape_vox) / 1e6
@@ -65,15 +65,15 @@ class Generation:
                 f"a synthetic volume of {' x '.join(map(str, shape_vox))} voxels takes {need_mb:.0f} MB, but the memory "
                 f"budget is {run.budget.memory_mb:.0f} MB; make volumes.{self._volume_name}.shape_vox smaller"
             )
-        self._crew = Crew(workers=1, threads=run.budget.threads)
+        return Crew(workers=1, threads=run.budget.threads)
 
     def create(self) -> None:
         attributes = {"axes": "zyx", "voxel_size_nm": list(self._settings.voxel_size_nm)}
         for group, dtype in ((IMAGE, "uint8"), (LABELS, "uint32")):
             create_array(self.folder / group / "0", self._slab.shape_vox, dtype, attributes=attributes)
 
-    def compute(self, blocks: Sequence[int]) -> Iterator[BlockDone]:
-        yield from compute_blocks(self.generate, blocks, self._crew, name=self.name)
+    def compute(self, blocks: Sequence[int], crew: Crew) -> Iterator[BlockDone]:
+        yield from compute_blocks(self.generate, blocks, crew, name=self.name)
 
     def generate(self, index: int) -> list[Path]:
         settings, slab, box = self._settings, self._slab, Box.of_shape(self._slab.shape_vox)
@@ -89,7 +89,7 @@ class Generation:
         write_json(facts, {"image": cells_of(box, image), "labels": cells_of(box, labels), "n_neurites": n_neurites})
         return [*files, path, facts]
 
-    def finish(self) -> Finished:
+    def finish(self, budget: Budget) -> Finished:
         settings, facts = self._settings, read_json(self.folder / "facts.json")
         for group in (IMAGE, LABELS):
             write_ome_metadata(self.folder / group, Path(group).stem, settings.voxel_size_nm, labels=group == LABELS)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, check_block, installed_memory_mb
+from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, Demand, check_block, installed_memory_mb
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.learning import TrainingSettings
 
@@ -39,14 +39,14 @@ def check_memory(
         share = prod(patch_vox) / prod(settings.patch_vox)
         return TORCH_MB + LIGHTNING_MB + weights_mb + (kept_mb + _IN_USE * largest_mb) * share
 
-    step_mb = check_block(
-        budget,
-        block_vox=settings.patch_vox,
-        need_mb=need_mb,
+    demand = Demand(
+        settings.patch_vox,
+        need_mb,
         setting=f"training with {patches} patches at a time of training.patch_vox",
         step_vox=divisor_vox,
         otherwise="no patch fits; give it more memory, or a smaller network",
     )
+    step_mb = check_block(demand, budget)
     worker_mb = PROCESS_MB + LIGHTNING_MB + _PATCH_BYTES * patches * prod(settings.patch_vox) / 1e6
     memory_mb = installed_memory_mb() if math.isinf(budget.memory_mb) else budget.memory_mb
     workers = min(wanted, max(0, int((memory_mb - step_mb) // worker_mb)))

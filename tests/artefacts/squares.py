@@ -30,13 +30,14 @@ class Squares:
 
     def prepare(self, run):
         self.prepared += 1
+        return self.crew
 
     def create(self):
         (self.folder / "squares").mkdir(parents=True, exist_ok=True)
 
-    def compute(self, blocks):
+    def compute(self, blocks, crew):
         self.computed += blocks
-        yield from compute_blocks(self.square, blocks, self.crew, name=self.name)
+        yield from compute_blocks(self.square, blocks, crew, name=self.name)
 
     def path(self, block):
         return self.folder / "squares" / f"{block}.txt"
@@ -55,7 +56,7 @@ class Squares:
             write_text(self.path(block), str(block**2))
         return [self.path(block)]
 
-    def finish(self):
+    def finish(self, budget):
         total = sum(int(self.path(k).read_text()) for k in range(self.n_blocks) if k != 3)
         write_json(self.folder / "sum.json", total)
         return Finished([self.folder / "sum.json"], {"sum": total})

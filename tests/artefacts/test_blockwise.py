@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from squares import Squares
 
-from pipeline_lib.artefacts import Budget, Crew, Lock, Run, Step, crew_for, read_json, run_task, write_json
+from pipeline_lib.artefacts import Budget, Crew, Demand, Lock, Run, Step, crew_for, read_json, run_task, write_json
 from pipeline_lib.artefacts.blockwise import shares
 from pipeline_lib.artefacts.budget import PROCESS_MB, installed_memory_mb, largest_fitting
 from pipeline_lib.artefacts.complete import content_of_complete, job_records
@@ -226,9 +226,9 @@ def test_a_job_whose_inputs_differ_from_the_plan_names_them(tmp_path, text):
 
 def test_an_input_that_changes_while_it_is_read_is_named(tmp_path):
     class Changing(Squares):
-        def finish(self):
+        def finish(self, budget):
             self.inputs = {**self.inputs, "the numbers": "halves"}
-            return super().finish()
+            return super().finish(budget)
 
     with pytest.raises(UserError, match="squares: the numbers has changed while it was read; run the workflow again"):
         step(Changing(tmp_path), "all")
@@ -385,10 +385,10 @@ def test_of_several_records_of_a_block_that_of_its_file_counts(tmp_path):
 
 def test_what_is_finished_from_a_changed_input_does_not_stay(tmp_path):
     class Edited(Squares):
-        def finish(self):
+        def finish(self, budget):
             self.inputs = {**self.inputs, "the numbers": "broken"}
             write_json(self.folder / "last.json", {})
-            return super().finish()
+            return super().finish(budget)
 
     task = Edited(tmp_path)
     task.last_file = tmp_path / "last.json"
@@ -564,10 +564,8 @@ def need_mb(block):
 
 
 def crew(memory_mb, *, threads=4, n_blocks=100, block=(256, 256, 256)):
-    budget = Budget(memory_mb, threads)
-    return crew_for(
-        budget, name="x", block_vox=block, n_blocks=n_blocks, need_mb=need_mb, setting="x.block_vox", step_vox=(128, 128, 128)
-    )
+    demand = Demand(block, need_mb, setting="x.block_vox", step_vox=(128, 128, 128))
+    return crew_for(demand, Budget(memory_mb, threads), name="x", n_blocks=n_blocks)
 
 
 def test_as_many_workers_as_memory_threads_and_blocks_allow(capsys):

@@ -193,17 +193,19 @@ def test_ended_midway_it_goes_on(prediction, volume, tmp_path, monkeypatch):
     told, calls, reduce = stage((5, 17, 19)), [], BlockSweep.reduce
     expected = swept(told, prediction, volume, tmp_path / "undisturbed")
 
-    def ended(self, index):
+    def ended(self, index, **options):
         calls.append(index)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return reduce(self, index)
+        return reduce(self, index, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(BlockSweep, "reduce", ended)
         with pytest.raises(KeyboardInterrupt):
             swept(told, prediction, volume, tmp_path / "ended")
-    monkeypatch.setattr(BlockSweep, "reduce", lambda self, index: calls.append(index) or reduce(self, index))
+    monkeypatch.setattr(
+        BlockSweep, "reduce", lambda self, index, **options: calls.append(index) or reduce(self, index, **options)
+    )
     assert swept(told, prediction, volume, tmp_path / "ended") == expected
     n_blocks = 3 * 3 * 3
     assert sorted(calls) == sorted([*range(n_blocks), 4])
