@@ -49,6 +49,8 @@ from pipeline_lib.settings.stages import EvaluateStage, science
 from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
 
+_NODE_BYTES = 200  # of a skeleton node with its edges, scores and errors: measured 170
+
 
 def evaluate_volume(
     settings: EvaluateStage,
@@ -127,11 +129,16 @@ class Evaluation:
         return len(self.grid)
 
     def prepare(self, run: Run) -> Crew:
-        """UserError for blocks that do not fit."""
+        """UserError for blocks that do not fit, or for more skeletons than finishing could hold."""
         demand = Demand(
             self._settings.evaluation.block_vox, self.truth.need_mb, setting="evaluation.block_vox", step_vox=SHARD_VOX
         )
-        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
+        crew = crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
+        self._check_finish(run.budget)
+        return crew
+
+    def _check_finish(self, budget: Budget) -> None:
+        self.truth.check_skeletons_fit(budget, node_bytes=_NODE_BYTES, name=self.name)
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""
@@ -165,6 +172,7 @@ class Evaluation:
         return self.folder / "blocks" / f"{index}-cells.npy"
 
     def finish(self, budget: Budget) -> Finished:
+        self._check_finish(budget)
         skeletons = self.truth.skeletons
         nodes = self._node_segments(len(skeletons.node_skeleton_ids) if skeletons is not None else 0)
         scores: SkeletonScores | None = None

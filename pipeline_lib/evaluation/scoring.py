@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline_lib.artefacts import Budget
+from pipeline_lib.artefacts.budget import PROCESS_MB
+from pipeline_lib.artefacts.npz import length_of
 from pipeline_lib.errors import UserError
 from pipeline_lib.geometry import BlockGrid, Triple, nm_to_vox_floor
 from pipeline_lib.geometry.grid import Block
@@ -60,6 +63,16 @@ class GroundTruth:
     def skeletons(self) -> Skeletons | None:
         """All of them, which finishing needs; blocks do with the nodes in them (`nodes`)."""
         return load_skeletons(self._skeletons_file) if self.has_skeletons else None
+
+    def check_skeletons_fit(self, budget: Budget, *, node_bytes: int, name: str) -> None:
+        """UserError where finishing could not hold all nodes, at so many bytes for each."""
+        n_nodes = length_of(self._skeletons_file, "node_skeleton_ids") if self.has_skeletons else 0
+        need_mb = PROCESS_MB + node_bytes * n_nodes / 1e6
+        if need_mb > budget.memory_mb:
+            raise UserError(
+                f"{name}: scoring {n_nodes} skeleton nodes takes {need_mb:.0f} MB, but the memory budget is "
+                f"{budget.memory_mb:.0f} MB; give it more memory, or set evaluation.skeleton_metrics to false"
+            )
 
     @property
     def _skeletons_file(self) -> Path:

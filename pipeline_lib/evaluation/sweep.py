@@ -36,6 +36,7 @@ _WHOLE = "whole_"  # in the names of what is told of components that lie in one 
 _FOREST_BYTES = 20  # for each voxel of a block: affinities, basins, and what reducing them holds beside
 _OPEN_BYTES = 24  # for each component with an edge out of its block
 _DRAWN_BYTES = 16  # for each cell that is drawn to divide the tables of blocks
+_NODE_BYTES = 400  # of a skeleton node, its edges and its share of a curve: measured 290 to 340
 _REGION_FACTOR = 6  # what joining two regions holds, themselves included, by what they hold: measured 3.6 to 5
 
 
@@ -107,10 +108,15 @@ class BlockSweep:
         return forest_mb + (self.truth.need_mb(block_vox) if self._in_voxels else 0.0)
 
     def prepare(self, run: Run) -> Crew:
-        """UserError for blocks that do not fit."""
+        """UserError for blocks that do not fit, or for more skeletons than finishing could hold."""
         block_vox = self._settings.segmentation.block_vox
         demand = Demand(block_vox, self._need_mb, setting="segmentation.block_vox", step_vox=SHARD_VOX)
-        return crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
+        crew = crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
+        self._check_finish(run.budget)
+        return crew
+
+    def _check_finish(self, budget: Budget) -> None:
+        self.truth.check_skeletons_fit(budget, node_bytes=_NODE_BYTES, name=self.name)
 
     def create(self) -> None:
         """What an earlier plan left may be of other skeletons or blocks."""
@@ -172,6 +178,7 @@ class BlockSweep:
         return self.folder / "blocks" / f"{index}-tried-{i}.npz"
 
     def finish(self, budget: Budget) -> Finished:
+        self._check_finish(budget)
         for i, threshold in enumerate(self._in_voxels):
             self._check_tables(i, threshold, budget)
         sweep = finish_sweep(self._forest(budget), self.truth.node_voxels())

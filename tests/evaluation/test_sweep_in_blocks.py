@@ -17,7 +17,7 @@ from pipeline_lib.geometry import Box
 from pipeline_lib.metrics import LabelScores, LabelTally, label_tally, score_labels, score_skeletons
 from pipeline_lib.settings.scoring import ChoiceSettings, EvaluationSettings, SegmentationSettings
 from pipeline_lib.settings.stages import SweepStage
-from pipeline_lib.skeletons import Skeletons, save_skeletons
+from pipeline_lib.skeletons import Skeletons, load_skeletons, save_skeletons
 from pipeline_lib.volumes import Volume, create_array, write_box
 from pipeline_lib.volumes.affinities import create_affinities
 
@@ -233,11 +233,23 @@ def swept_blocks(prediction, volume, tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("step", ["plan", "finish/1"])
+def test_skeletons_that_do_not_fit_when_finishing_are_refused_first(prediction, volume, swept_blocks, monkeypatch, step):
+    n_nodes = len(load_skeletons(volume.skeletons_file).node_skeleton_ids)
+    monkeypatch.setattr(sweep, "_NODE_BYTES", 1e10 / n_nodes)
+    message = (
+        rf"sweep val: scoring {n_nodes} skeleton nodes takes 10350 MB, but the memory budget is 4000 MB; give it"
+    )
+    folder = swept_blocks if step != "plan" else swept_blocks / "other"
+    with pytest.raises(UserError, match=message):
+        sweep_volume(stage((5, 17, 19)), prediction, volume, folder, run=Run(RUN.budget, Step.parse(step)))
+
+
 def test_tables_that_do_not_fit_when_finishing_are_refused_first(prediction, volume, swept_blocks, monkeypatch):
     n_open = sum(len(np.load(path)["open_ids"]) for path in swept_blocks.glob("blocks/*-tried-0.npz"))
     n_cells = sum(len(np.load(path)["counts"]) for path in swept_blocks.glob("blocks/*-tried-0.npz"))
     monkeypatch.setattr(sweep, "_OPEN_BYTES", 1e10 / n_open)
-    monkeypatch.setattr(BlockSweep, "_forest", lambda self: pytest.fail("regions were joined"))
+    monkeypatch.setattr(BlockSweep, "_forest", lambda *_: pytest.fail("regions were joined"))
     message = (
         rf"sweep val: joining {n_open} components at the faces of blocks, with {n_cells} overlaps with labels, at threshold "
         r"0.5 takes 103\d\d MB, but the memory budget is 4000 MB; larger blocks \(segmentation.block_vox\) have fewer"
