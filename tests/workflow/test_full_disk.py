@@ -11,6 +11,7 @@ STEPS_KB = [int(size) for size in os.environ.get("TEST_FULL_DISK_KB", "400 1300 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600 + 90 * len(STEPS_KB))
 def test_a_full_disk_is_named_and_loses_nothing(undisturbed, tmp_path):
     workflow = blocks_project(tmp_path / "full disk")
     with small_disk(workflow.folder / "results", STEPS_KB[0]) as remount:
