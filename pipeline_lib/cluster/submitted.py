@@ -105,5 +105,6 @@ def tell_processes() -> None:
     job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     names = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
     os.environ.update({name: os.environ[told] for name, told in names.items()})
+    os.environ["LOCAL_WORLD_SIZE"] = os.environ.get("SLURM_NTASKS_PER_NODE", "1")
     os.environ["MASTER_ADDR"] = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
     os.environ["MASTER_PORT"] = str(_FIRST_PORT + (7 * job + restart) % _PORTS)

@@ -69,6 +69,11 @@ def joined(size: int, device: torch.device) -> Iterator[Group]:
         distributed.destroy_process_group()
 
 
+def processes_here() -> int:
+    """How many of the group share this machine and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def own_device(device: torch.device) -> torch.device:
     """The GPU of this process among those that it sees."""
     if device.type != "cuda":

@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from pipeline_lib.artefacts.budget import PROCESS_MB, TORCH_MB, Budget, Demand, check_block, installed_memory_mb
 from pipeline_lib.geometry import Triple
 from pipeline_lib.settings.learning import TrainingSettings
+from pipeline_lib.training.group import processes_here
 
 MOST_WORKERS = 16  # unless more are asked for; 14 fed an H100 with batches of 8 patches of 128^3
 LIGHTNING_MB = 150.0  # of Lightning and what it loads
@@ -28,7 +29,7 @@ def check_memory(
     """How many workers to start beside the training process: as many as are wanted and fit; what was chosen is printed.
 
     patches: how many the process computes at once. divisor_vox: what a patch is a multiple of. budget: where its memory is
-    infinite nothing is refused, and workers take what this machine or job has. on_gpu: the step is held there.
+    infinite nothing is refused, and workers take what this machine or job has for the process. on_gpu: the step is held there.
     Raises UserError for a step that does not fit, and names the largest patch that does.
     """
     wanted = _wanted_workers(settings, budget.threads, on_gpu=on_gpu)
@@ -48,7 +49,7 @@ def check_memory(
     )
     step_mb = check_block(demand, budget)
     worker_mb = PROCESS_MB + LIGHTNING_MB + _PATCH_BYTES * patches * prod(settings.patch_vox) / 1e6
-    memory_mb = installed_memory_mb() if math.isinf(budget.memory_mb) else budget.memory_mb
+    memory_mb = installed_memory_mb() / processes_here() if math.isinf(budget.memory_mb) else budget.memory_mb
     workers = min(wanted, max(0, int((memory_mb - step_mb) // worker_mb)))
     shape = " x ".join(map(str, settings.patch_vox))
     print(

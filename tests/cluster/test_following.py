@@ -242,15 +242,18 @@ def test_the_other_processes_are_found_by_the_variables_of_slurm(monkeypatch):
         "SLURM_PROCID": "1",
         "SLURM_NTASKS": "4",
         "SLURM_LOCALID": "0",
+        "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
     }
     environment = dict(told)
     monkeypatch.setattr(submitted.os, "environ", environment)
     submitted.tell_processes()
-    assert {name: environment[name] for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")} == {
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert {name: environment[name] for name in names} == {
         "RANK": "1",
         "WORLD_SIZE": "4",
         "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "10.0.0.7",
         "MASTER_PORT": "20051",
     }

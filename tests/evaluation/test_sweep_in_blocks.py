@@ -237,9 +237,7 @@ def swept_blocks(prediction, volume, tmp_path_factory):
 def test_skeletons_that_do_not_fit_when_finishing_are_refused_first(prediction, volume, swept_blocks, monkeypatch, step):
     n_nodes = len(load_skeletons(volume.skeletons_file).node_skeleton_ids)
     monkeypatch.setattr(sweep, "_NODE_BYTES", 1e10 / n_nodes)
-    message = (
-        rf"sweep val: scoring {n_nodes} skeleton nodes takes 10350 MB, but the memory budget is 4000 MB; give it"
-    )
+    message = rf"sweep val: scoring {n_nodes} skeleton nodes takes 10350 MB, but the memory budget is 4000 MB; give it"
     folder = swept_blocks if step != "plan" else swept_blocks / "other"
     with pytest.raises(UserError, match=message):
         sweep_volume(stage((5, 17, 19)), prediction, volume, folder, run=Run(RUN.budget, Step.parse(step)))

@@ -67,6 +67,8 @@ def test_workers_fit_into_the_machine_where_no_memory_is_told(make_settings, mon
     monkeypatch.setattr("pipeline_lib.training.memory.installed_memory_mb", lambda: 2_000.0)
     settings = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=9)
     assert checked(settings, math.inf) == checked(settings, 2_000) < 9
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert checked(settings, math.inf) == checked(settings, 1_000)
     too_large = make_settings(network=NETWORKS["rsunet"], patch_vox=(256, 256, 256))
     assert checked(too_large, math.inf) == 0
 
