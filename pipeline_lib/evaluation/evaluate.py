@@ -49,7 +49,7 @@ from pipeline_lib.settings.stages import EvaluateStage, science
 from pipeline_lib.skeletons import Skeletons
 from pipeline_lib.volumes import Volume, open_array
 
-_NODE_BYTES = 200  # of a skeleton node with its edges, scores and errors: measured 170
+_NODE_BYTES = 300  # of a skeleton node with its edges, scores and errors: measured 160 to 270
 
 
 def evaluate_volume(
@@ -134,7 +134,8 @@ class Evaluation:
             self._settings.evaluation.block_vox, self.truth.need_mb, setting="evaluation.block_vox", step_vox=SHARD_VOX
         )
         crew = crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
-        self._check_finish(run.budget)
+        if run.step.kind == "all":
+            self._check_finish(run.budget)
         return crew
 
     def _check_finish(self, budget: Budget) -> None:

@@ -71,7 +71,7 @@ class GroundTruth:
         if need_mb > budget.memory_mb:
             raise UserError(
                 f"{name}: scoring {n_nodes} skeleton nodes takes {need_mb:.0f} MB, but the memory budget is "
-                f"{budget.memory_mb:.0f} MB; give it more memory, or set evaluation.skeleton_metrics to false"
+                f"{budget.memory_mb:.0f} MB; give the stage more memory, or evaluation.skeleton_metrics: false"
             )
 
     @property

@@ -112,7 +112,8 @@ class BlockSweep:
         block_vox = self._settings.segmentation.block_vox
         demand = Demand(block_vox, self._need_mb, setting="segmentation.block_vox", step_vox=SHARD_VOX)
         crew = crew_for(demand, run.budget, name=self.name, n_blocks=self.n_blocks)
-        self._check_finish(run.budget)
+        if run.step.kind == "all":
+            self._check_finish(run.budget)
         return crew
 
     def _check_finish(self, budget: Budget) -> None:

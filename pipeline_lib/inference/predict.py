@@ -60,10 +60,13 @@ def predict_volume(
         network.settings.check_patch(settings.patch_vox)
     except ValueError as error:
         raise UserError(f"inference: {error}") from error
+    prediction = Prediction(settings, checkpoint, network, volume, folder, device=device)
     with within_gpu_memory(
-        f"predicting with inference.patch_vox {list(settings.patch_vox)}", otherwise="make it smaller, or inference.block_vox"
+        f"predicting with inference.patch_vox {list(settings.patch_vox)}",
+        device=torch.device(prediction.device),
+        otherwise="make it smaller, or inference.block_vox",
     ):
-        run_task(Prediction(settings, checkpoint, network, volume, folder, device=device), run)
+        run_task(prediction, run)
 
 
 class Prediction:
@@ -91,7 +94,7 @@ class Prediction:
         self._checkpoint = checkpoint
         self._network = network
         self._volume = volume
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -120,7 +123,7 @@ class Prediction:
 
     @cached_property
     def forward(self) -> Forward:
-        forward = self._network.forward(logit_scale=self._settings.inference.logit_scale, device=self._device)
+        forward = self._network.forward(logit_scale=self._settings.inference.logit_scale, device=self.device)
         return average_flips(forward, self.offsets_vox) if self._settings.inference.test_time_flips else forward
 
     @property
@@ -147,11 +150,12 @@ class Prediction:
             step_vox=SHARD_VOX,
             otherwise=f"no multiple of {list(SHARD_VOX)} fits; give it more memory, or a smaller inference.patch_vox",
         )
-        return crew_for(demand, Budget(run.budget.memory_mb, threads=1), name=self.name, n_blocks=self.n_blocks)
+        crew_for(demand, Budget(run.budget.memory_mb, threads=1), name=self.name, n_blocks=self.n_blocks)
+        return Crew(1, run.budget.threads)
 
     def network_mb(self) -> float:
         """Main memory that one patch takes inside the network, in MB: tried with zeros. On a GPU there is none."""
-        if torch.device(self._device).type != "cpu":
+        if torch.device(self.device).type != "cpu":
             return 0.0
         forget_peak_memory()
         before_mb = peak_memory_mb()
@@ -192,7 +196,7 @@ class Prediction:
         swept = range(layers[0], layers[-1] + 1)
         n_channels, target = len(self.offsets_vox), column.box_of(swept[0], swept[-1])
         planes = blend_planes(
-            self.image, forward, patch_vox=self.patch_vox, target=target, n_channels=n_channels, device=self._device
+            self.image, forward, patch_vox=self.patch_vox, target=target, n_channels=n_channels, device=self.device
         )
         layer_boxes = [column.box_of(k, k) for k in swept]
         forget_peak_memory()

@@ -45,6 +45,7 @@ def _taps(factor: int, *, constant: bool) -> Tensor:
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)  # else a matrix first made for inference could not be used in training
+@torch.autocast("cpu", enabled=False)  # else its precision would be that of the first call
 def _axis_matrix(length: int, factor: int, *, constant: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(length * factor, length): the transposed convolution of one axis. Kept, as a GPU would wait for it at every call."""
     taps = _taps(factor, constant=constant)

@@ -20,25 +20,37 @@ MOST_WORKERS = 16  # unless more are asked for; 14 fed an H100 with batches of 8
 LIGHTNING_MB = 150.0  # of Lightning and what it loads
 _WEIGHT_BYTES = 5 * 4  # of a parameter: itself, its gradient, two moments of the optimizer, and the copy of a probe
 _IN_USE = 2  # gradients of the largest kept tensor that a backward pass holds at once
-_PATCH_BYTES = 100  # of each voxel of a batch in a worker, augmented and waiting
+_CHANNEL_BYTES = 14  # of each voxel and channel in a worker, its batch in work and two that wait: measured 10 to 11
+_GPU_MB = 2000.0  # of CUDA and its libraries in main memory, taken from no measurement
 
 
 def check_memory(
-    network: nn.Module, settings: TrainingSettings, *, patches: int, divisor_vox: Triple, budget: Budget, on_gpu: bool
+    network: nn.Module,
+    settings: TrainingSettings,
+    *,
+    share: int,
+    n_channels: int,
+    divisor_vox: Triple,
+    budget: Budget,
+    on_gpu: bool,
 ) -> int:
     """How many workers to start beside the training process: as many as are wanted and fit; what was chosen is printed.
 
-    patches: how many the process computes at once. divisor_vox: what a patch is a multiple of. budget: where its memory is
-    infinite nothing is refused, and workers take what this machine or job has for the process. on_gpu: the step is held there.
+    share: how many patches of a batch are those of this process. n_channels: of the affinities. divisor_vox: what a patch is a
+    multiple of. budget: of all processes on this machine; where its memory is infinite nothing is refused, and workers take
+    what the machine or job has. on_gpu: the step is held there.
     Raises UserError for a step that does not fit, and names the largest patch that does.
     """
+    patches = share // settings.accumulate
+    is_known = not math.isinf(budget.memory_mb)
+    memory_mb = (budget.memory_mb if is_known else installed_memory_mb()) / processes_here()
     wanted = _wanted_workers(settings, budget.threads, on_gpu=on_gpu)
-    kept_mb, largest_mb = (0.0, 0.0) if on_gpu else kept_for_backward_mb(network, settings, patches)
+    kept_mb, largest_mb = (_GPU_MB, 0.0) if on_gpu else kept_for_backward_mb(network, settings, patches)
     weights_mb = _WEIGHT_BYTES * sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
     def need_mb(patch_vox: Triple) -> float:
-        share = prod(patch_vox) / prod(settings.patch_vox)
-        return TORCH_MB + LIGHTNING_MB + weights_mb + (kept_mb + _IN_USE * largest_mb) * share
+        smaller = 1 if on_gpu else prod(patch_vox) / prod(settings.patch_vox)
+        return TORCH_MB + LIGHTNING_MB + weights_mb + (kept_mb + _IN_USE * largest_mb) * smaller
 
     demand = Demand(
         settings.patch_vox,
@@ -47,9 +59,8 @@ def check_memory(
         step_vox=divisor_vox,
         otherwise="no patch fits; give it more memory, or a smaller network",
     )
-    step_mb = check_block(demand, budget)
-    worker_mb = PROCESS_MB + LIGHTNING_MB + _PATCH_BYTES * patches * prod(settings.patch_vox) / 1e6
-    memory_mb = installed_memory_mb() / processes_here() if math.isinf(budget.memory_mb) else budget.memory_mb
+    step_mb = check_block(demand, Budget(memory_mb if is_known else math.inf))
+    worker_mb = PROCESS_MB + LIGHTNING_MB + _CHANNEL_BYTES * n_channels * share * prod(settings.patch_vox) / 1e6
     workers = min(wanted, max(0, int((memory_mb - step_mb) // worker_mb)))
     shape = " x ".join(map(str, settings.patch_vox))
     print(

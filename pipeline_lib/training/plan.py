@@ -30,10 +30,11 @@ def resolve_plan(
 ) -> str:
     """The precision to train in: that of the checkpoint which goes on, or of plan.json, or else resolved now and written.
 
-    patches: how many the process computes at once.
+    patches: how many the process computes at once; with others, before the first step, it is resolved again.
     """
     plan = read_json(path) if path.exists() else {}
-    if plan.get("settings_digest") == digest and (resumed is None or resumed["precision"] == plan["precision"]):
+    is_valid = plan.get("patches") == patches if resumed is None else plan.get("precision") == resumed["precision"]
+    if plan.get("settings_digest") == digest and is_valid:
         return str(plan["precision"])
     if resumed is not None:
         choice = PrecisionChoice(resumed["precision"], "as in the checkpoint that training continues")
@@ -49,6 +50,7 @@ def resolve_plan(
         "schema": 1,
         "settings_digest": digest,
         **asdict(choice),
+        "patches": patches,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "hardware": {"device": _device_name(device), "threads": torch.get_num_threads(), "machine": platform.machine()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

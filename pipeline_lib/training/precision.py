@@ -56,7 +56,8 @@ def resolve_precision(
     with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
         float32_ms, bfloat16_ms = _probe(network, (patches, in_channels, *patch_vox), device)
     if math.isinf(float32_ms):
-        return PrecisionChoice("bfloat16", "a float32 step takes more memory than the GPU has")
+        which = "a float32 step takes" if math.isfinite(bfloat16_ms) else "steps of either precision take"
+        return PrecisionChoice("bfloat16", f"{which} more memory than the GPU has")
     if math.isinf(bfloat16_ms):
         return PrecisionChoice("float32", "a bfloat16 step takes more memory than the GPU has", round(float32_ms, 1))
     speedup = float32_ms / bfloat16_ms
@@ -84,6 +85,7 @@ def _step_ms(network: nn.Module, image: torch.Tensor, precision: str) -> float:
     try:
         return _timed_ms(network, image, precision)
     except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
         return math.inf
 
 

@@ -59,9 +59,9 @@ def train_segment(
 
     `previous` is the checkpoint of the segment before; without it training starts at step 0. A run that was killed goes on from
     `resume.ckpt` in the segment's folder and ends with the same weights. Without val volumes there is no validation loss.
-    The threads of the budget are those of torch, on a GPU those of the workers; without one there is a thread, and memory as it
-    may be. `device` is auto, cpu or cuda. `processes`: how many call this at once, see `joined`. Another training of the model
-    is waited for `patience_s`.
+    The threads of the budget are those of torch, on a GPU those of the workers; without a budget there is a thread, and
+    memory as it may be. `device` is auto, cpu or cuda. `processes`: how many call this at once, see `joined`. Another training
+    of the model is waited for `patience_s`.
     Raises UserError for data that cannot be learned from, for patches larger than the memory (of the GPU, too), for a loss that
     is NaN or infinite, and StoppedError, which is one too, when `stop` was asked to.
     """
@@ -73,8 +73,9 @@ def train_segment(
     with ExitStack() as stack:
         group = stack.enter_context(joined(processes, on))
         _check_shares(settings.training, group)
-        patches = settings.training.batch_size // group.size // settings.training.accumulate
-        stack.enter_context(_within_gpu_memory(settings.training, patches))
+        share = settings.training.batch_size // group.size
+        patches = share // settings.training.accumulate
+        stack.enter_context(_within_gpu_memory(settings.training, patches, on))
         train_sampler = _sampler(settings, train_volumes, stream=TRAINING_STREAM)
         val_sampler = _sampler(settings, val_volumes, stream=VALIDATION_STREAM) if val_volumes and group.is_first else None
         digest = settings_digest(settings, train_volumes, val_volumes)
@@ -95,7 +96,8 @@ def train_segment(
             workers = check_memory(
                 network,
                 settings.training,
-                patches=patches,
+                share=share,
+                n_channels=len(settings.targets.offsets_vox),
                 divisor_vox=settings.network.divisor_vox,
                 budget=budget,
                 on_gpu=on.type == "cuda",
@@ -134,9 +136,11 @@ def train_segment(
             publish(folder)
 
 
-def _within_gpu_memory(settings: TrainingSettings, patches: int) -> AbstractContextManager[None]:
+def _within_gpu_memory(settings: TrainingSettings, patches: int, device: torch.device) -> AbstractContextManager[None]:
     what = f"training with {patches} patches at a time of training.patch_vox {list(settings.patch_vox)}"
-    return within_gpu_memory(what, otherwise="make them smaller, or let training.accumulate take a batch in parts")
+    return within_gpu_memory(
+        what, device=device, otherwise="make them smaller, or let training.accumulate take a batch in parts"
+    )
 
 
 def _check_shares(settings: TrainingSettings, group: Group) -> None:

@@ -8,6 +8,7 @@ import yaml
 from blocks_project import BLOCKS, JOBS, blocks_settings
 from cluster_project import SHIPPED, ClusterWorkflow, long
 from same_results import assert_same_result
+from slurm_cluster import CPUS_PER_NODE
 from small_disk import small_disk
 from small_project import ROOT, Workflow
 
@@ -88,15 +89,13 @@ def test_a_full_disk_during_a_shard_is_named_and_loses_nothing(local, experiment
 @long
 @pytest.mark.timeout(7200)
 def test_the_demo_ends_as_with_the_local_profile(cluster, tmp_path):
-    """In several jobs for each stage, with as many threads in either."""
-    threads = yaml.safe_load(SHIPPED.read_text())["set-threads"]
+    """In several jobs for each stage, with as many threads in either; those that label fill a node each, others have its GPU."""
+    threads = dict.fromkeys(yaml.safe_load(SHIPPED.read_text())["set-threads"], 2) | {"label_part": CPUS_PER_NODE}
     demo = {**yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), "project": "small", "choice": {}}
     demo |= {**BLOCKS, "blocks_per_job": JOBS}
     local = Workflow(tmp_path / "local", workers=True, **demo)
     local.run("--cores", "2")
-    experiment = ClusterWorkflow(
-        tmp_path / "cluster", cluster, profile_changes={"set-threads": dict.fromkeys(threads, 2)}, **demo
-    )
+    experiment = ClusterWorkflow(tmp_path / "cluster", cluster, profile_changes={"set-threads": threads}, **demo)
     out, _ = experiment.run()
     print(out[out.rindex("Report:") - 500 :])
     assert_same_result(local, experiment)

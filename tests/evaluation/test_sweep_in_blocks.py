@@ -233,12 +233,14 @@ def swept_blocks(prediction, volume, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("step", ["plan", "finish/1"])
+@pytest.mark.parametrize("step", ["all", "finish/1"])
 def test_skeletons_that_do_not_fit_when_finishing_are_refused_first(prediction, volume, swept_blocks, monkeypatch, step):
     n_nodes = len(load_skeletons(volume.skeletons_file).node_skeleton_ids)
     monkeypatch.setattr(sweep, "_NODE_BYTES", 1e10 / n_nodes)
-    message = rf"sweep val: scoring {n_nodes} skeleton nodes takes 10350 MB, but the memory budget is 4000 MB; give it"
-    folder = swept_blocks if step != "plan" else swept_blocks / "other"
+    message = rf"sweep val: scoring {n_nodes} skeleton nodes takes 10350 MB, but the memory budget is 4000 MB; give the"
+    folder = swept_blocks if step != "all" else swept_blocks / "other"
+    for other in ("plan", "0/2", "1/2"):  # which hold no more than blocks
+        sweep_volume(stage((5, 17, 19)), prediction, volume, folder, run=Run(RUN.budget, Step.parse(other)))
     with pytest.raises(UserError, match=message):
         sweep_volume(stage((5, 17, 19)), prediction, volume, folder, run=Run(RUN.budget, Step.parse(step)))
 

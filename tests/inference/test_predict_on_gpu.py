@@ -34,10 +34,10 @@ def test_the_affinities_are_those_of_a_processor(checkpoint: Path, tmp_path: Pat
 
 def test_blocks_and_jobs_change_nothing(checkpoint: Path, tmp_path: Path) -> None:
     volume = make_volume(tmp_path / "v", SHAPE)
-    predict_volume(settings((256, 256, 256)), checkpoint, volume, tmp_path / "one", run=RUN)
+    predict_volume(settings((256, 256, 256)), checkpoint, volume, tmp_path / "one", run=RUN, device="cuda")
     for step in ("plan", "0/2", "1/2", "finish/2"):
         run = Run(RUN.budget, Step.parse(step))
-        predict_volume(settings((128, 128, 128)), checkpoint, volume, tmp_path / "jobs", run=run)
+        predict_volume(settings((128, 128, 128)), checkpoint, volume, tmp_path / "jobs", run=run, device="cuda")
     assert (tmp_path / "jobs" / "complete.json").exists()
     np.testing.assert_array_equal(read(tmp_path / "jobs"), read(tmp_path / "one"))
 
@@ -48,7 +48,7 @@ def test_a_patch_larger_than_the_gpu_is_told(checkpoint: Path, tmp_path: Path) -
     torch.cuda.set_per_process_memory_fraction(1e6 / torch.cuda.get_device_properties(0).total_memory)
     try:
         with pytest.raises(UserError, match=r"^predicting with inference.patch_vox \[32, 32, 16\] takes more than the"):
-            predict_volume(settings(), checkpoint, volume, tmp_path / "p", run=RUN)
+            predict_volume(settings(), checkpoint, volume, tmp_path / "p", run=RUN, device="cuda")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    predict_volume(settings(), checkpoint, volume, tmp_path / "p", run=RUN)
+    predict_volume(settings(), checkpoint, volume, tmp_path / "p", run=RUN, device="cuda")

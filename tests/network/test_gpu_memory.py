@@ -1,5 +1,4 @@
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,12 +8,11 @@ from pipeline_lib.network import within_gpu_memory
 
 
 def test_too_little_memory_of_a_gpu_is_told(monkeypatch):
-    gpu = SimpleNamespace(total_memory=24_000_000_000, name="Some GPU")
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    expected = re.escape("a step of 3 patches takes more than the 24000 MB of the GPU (Some GPU); make them smaller")
-    with (
-        pytest.raises(UserError, match=f"^{expected}$"),
-        within_gpu_memory("a step of 3 patches", otherwise="make them smaller"),
-    ):
+    """Others hold 10 GB, and this process 5."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (9_000_000_000, 24_000_000_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 5_000_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Some GPU {device.index}")
+    told = "a step takes more than the 14000 MB that are free of 24000 MB of the GPU (Some GPU 3); make it smaller"
+    within = within_gpu_memory("a step", device=torch.device("cuda", 3), otherwise="make it smaller")
+    with pytest.raises(UserError, match=f"^{re.escape(told)}$"), within:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -26,7 +26,8 @@ def checked(settings, memory_mb, *, threads=1, on_gpu=False):
     return check_memory(
         network,
         settings.training,
-        patches=settings.training.batch_size,
+        share=settings.training.batch_size,
+        n_channels=3,
         divisor_vox=settings.network.divisor_vox,
         budget=Budget(memory_mb, threads),
         on_gpu=on_gpu,
@@ -44,7 +45,7 @@ def test_a_patch_that_does_not_fit_is_refused_with_the_largest_that_does(stripes
     assert not (model_folder / "plan.json").exists()
     with pytest.raises(UserError, match="no patch fits; give it more memory, or a smaller network"):
         checked(settings, 500)
-    assert checked(settings, 1000, on_gpu=True) == 0
+    assert checked(settings, 3000, on_gpu=True) == 0
 
 
 def test_workers_are_as_many_as_fit(make_settings, capfd):
@@ -57,10 +58,18 @@ def test_workers_are_as_many_as_fit(make_settings, capfd):
 def test_a_gpu_is_fed_by_all_threads_but_one(make_settings):
     settings = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=None)
     assert [checked(settings, 50_000, threads=threads, on_gpu=True) for threads in (1, 2, 8, 64)] == [1, 1, 7, 16]
-    assert checked(settings, 2_000, threads=8, on_gpu=True) == 2
+    assert checked(settings, 4_000, threads=8, on_gpu=True) == 2
     assert checked(settings, 50_000, threads=8) == 1
     asked = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=20)
     assert checked(asked, 50_000, threads=8, on_gpu=True) == 20
+
+
+def test_a_worker_holds_the_whole_batch_whatever_is_computed_at_once(make_settings):
+    def workers(accumulate):
+        options = {"patch_vox": (64, 64, 64), "batch_size": 32, "workers": 20, "accumulate": accumulate}
+        return checked(make_settings(network=NETWORKS["rsunet"], **options), 8_000, on_gpu=True)
+
+    assert 0 < workers(1) == workers(4) < 20
 
 
 def test_workers_fit_into_the_machine_where_no_memory_is_told(make_settings, monkeypatch):
@@ -68,7 +77,8 @@ def test_workers_fit_into_the_machine_where_no_memory_is_told(make_settings, mon
     settings = make_settings(network=NETWORKS["rsunet"], patch_vox=(32, 32, 32), workers=9)
     assert checked(settings, math.inf) == checked(settings, 2_000) < 9
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert checked(settings, math.inf) == checked(settings, 1_000)
+    assert checked(settings, math.inf) == checked(settings, 2_000) == 0
+    assert checked(settings, 4_000) > 0
     too_large = make_settings(network=NETWORKS["rsunet"], patch_vox=(256, 256, 256))
     assert checked(too_large, math.inf) == 0
 

@@ -63,6 +63,7 @@ def test_what_is_asked_for_is_not_probed(network, monkeypatch, asked):
 @pytest.mark.parametrize(
     ("fitting", "chosen", "reason"),
     [
+        ("none", "bfloat16", "steps of either precision take more memory than the GPU has"),
         ("bfloat16", "bfloat16", "a float32 step takes more memory than the GPU has"),
         ("float32", "float32", "a bfloat16 step takes more memory than the GPU has"),
     ],
