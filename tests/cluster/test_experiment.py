@@ -89,7 +89,7 @@ def test_a_full_disk_during_a_shard_is_named_and_loses_nothing(local, experiment
 @long
 @pytest.mark.timeout(7200)
 def test_the_demo_ends_as_with_the_local_profile(cluster, tmp_path):
-    """In several jobs for each stage, with as many threads in either; those that label fill a node each, others have its GPU."""
+    """In several jobs for each stage, with as many threads in either. Those that label fill a node each."""
     threads = dict.fromkeys(yaml.safe_load(SHIPPED.read_text())["set-threads"], 2) | {"label_part": CPUS_PER_NODE}
     demo = {**yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()), "project": "small", "choice": {}}
     demo |= {**BLOCKS, "blocks_per_job": JOBS}
